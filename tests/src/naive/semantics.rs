@@ -259,6 +259,11 @@ static ACK: LazyLock<Regex> =
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        strategy::{Strategy, ValueTree},
+        test_runner::TestRunner,
+    };
+
     use super::*;
     use crate::{generate, naive::packets, vectors::Vectors};
 
@@ -376,6 +381,31 @@ mod tests {
             fatal(&run(b"DATA 0 0\r\nEND\r\n", Own::Unknown)),
             Some(Kind::NoSuchMessage)
         );
+    }
+
+    /// W-14: each violation of packet semantics, and a stream without one, do occur among the
+    /// generated conversations.
+    #[test]
+    fn generated_conversations_reach_every_outcome() {
+        let mut runner = TestRunner::deterministic();
+        let mut missing = vec![
+            None,
+            Some(Kind::MsgnoOutOfSequence),
+            Some(Kind::HeaderNotObject),
+            Some(Kind::NoSuchMessage),
+            Some(Kind::AckMalformed),
+            Some(Kind::AckNotAdvancing),
+            Some(Kind::AckBeyondSent),
+        ];
+        for _ in 0..4096 {
+            let input = generate::conversation()
+                .new_tree(&mut runner)
+                .expect("the strategy rejects nothing")
+                .current();
+            let events = run(&input, sending(0, 100, 0));
+            missing.retain(|kind| events.len() < 8 || *kind != fatal(&events));
+        }
+        assert_eq!(missing, [], "never after a few good packets");
     }
 
     /// HD-60: packets, bodies and events of the recorded streams are as recorded.
