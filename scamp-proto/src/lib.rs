@@ -1,0 +1,59 @@
+//! The SCAMP protocol as pure state machines.
+//!
+//! Bytes, time and commands go in; bytes, events and the next deadline come out. Nothing here owns a
+//! socket, clock, file, thread, task, waker, log or random source, so it runs in any runtime, in
+//! tests with a clock of their own, and under a fuzzer.
+//!
+//! ```text
+//!  bytes in ──> receive ──> Session ──> Connection ──> wire::decode ──> poll_event ──> you
+//!  you ──> request, reply, write ──> Session ──> Connection ──> wire::encode ──> poll_transmit ──> bytes out
+//! ```
+//!
+//! A user of requests and replies starts from [`Session`]; [`Connection`] is the layer below it,
+//! which knows messages and not what they mean. Both are [`Duplex`], which is all that a driver of
+//! sockets needs to know.
+//!
+//! # Rules
+//!
+//! * **Told the time, never asking.** `now` comes with each call; it starts wherever the caller likes.
+//! * **Drain before you wait.** After any call that takes `&mut self`, take everything from
+//!   `poll_transmit` and `poll_event`, then sleep until `poll_timeout`.
+//! * **One door out.** Whatever ends a connection, the last event is `Closed`, once.
+//! * **Any cut of the byte stream gives the same events.**
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::todo
+    )
+)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+pub mod connection;
+pub mod duplex;
+pub mod error;
+pub mod limits;
+pub mod note;
+mod outbox;
+mod rand;
+mod time;
+pub mod wire;
+
+pub use connection::Connection;
+pub use duplex::{Duplex, End};
+pub use error::{
+    BodyError, CloseReason, ExchangeError, Loss, Phase, SendError, Violation, ViolationKind,
+};
+pub use outbox::Outbox;
+pub use rand::Rng;
+pub use time::Instant;
+pub use wire::{Header, MsgNo};

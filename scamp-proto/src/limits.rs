@@ -1,0 +1,172 @@
+//! Every number that bounds memory, time or work, with its unit and its source.
+//!
+//! These are the defaults; the ones a user may change are fields of
+//! [`connection::Config`](crate::connection::Config) and
+//! [`session::Config`](crate::session::Config).
+
+use core::time::Duration;
+
+/// Longest header line accepted, in octets, CR LF included (W-4: Perl, C# and RS take 80, JS 40).
+pub const LINE: usize = 80;
+
+/// Largest packet body accepted, in octets (W-6: JS, C# and RS; Go and Perl enforce none).
+pub const PACKET_BODY: usize = 131_072;
+
+/// The most [`PACKET_BODY`] may be raised to, in octets (W-6: Go may send one packet of any size).
+pub const PACKET_BODY_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest HEADER body we send, in octets (W-7: RS may close beyond 127 036).
+pub const HEADER_SENT: usize = 126_976;
+
+/// Body octets of one DATA packet we send (W-7).
+pub const CHUNK: usize = 32_768;
+
+/// Octets of one message in flight when it starts (A-6: JS and Perl use 65 536, C# 131 072).
+pub const WINDOW: u64 = 65_536;
+
+/// Octets of one message in flight at most, once the window has grown (A-6a).
+pub const WINDOW_CAP: u64 = 262_144;
+
+/// A window grows only when it is acknowledged within this time (A-6a).
+pub const WINDOW_QUICK: Duration = Duration::from_millis(100);
+
+/// Windows fall back for good when no ACK advanced for this long with data waiting (A-6a).
+pub const WINDOW_SLOW: Duration = Duration::from_secs(1);
+
+/// Windows grow only while the connection has at most this many octets in flight (A-6a).
+pub const WINDOW_TOTAL: u64 = 1024 * 1024;
+
+/// Largest message number and request id we send: 2^53 - 1, JavaScript's last exact integer (W-5).
+pub const LAST_NUMBER: u64 = 9_007_199_254_740_991;
+
+/// Body octets queued for sending on one connection.
+pub const QUEUED: usize = 1024 * 1024;
+
+/// Octets waiting for the application on one connection before reading pauses.
+pub const BUFFERED: usize = 8 * 1024 * 1024;
+
+/// HEADER, TXERR and refusal octets waiting to leave before reading pauses (HD-22).
+pub const CONTROL: usize = 256 * 1024;
+
+/// PONGs waiting to leave; older ones are dropped, since any PONG proves life (HD-22).
+pub const PONGS: usize = 16;
+
+/// Incoming messages open at once; the connection ends at twice this number (S-6).
+pub const OPEN_MESSAGES: usize = 4096;
+
+/// What an open incoming message costs beside its text and body, in octets (hardening 4.2).
+pub const MESSAGE_COST: usize = 512;
+
+/// A pause without progress this long sheds the largest unread message (HD-24).
+pub const SHED_AFTER: Duration = Duration::from_secs(5);
+
+/// A pause without progress this long, with nothing left to shed, ends the connection.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A packet once begun must be complete within this time (HD-30).
+pub const PACKET_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An open incoming request that brings no octet for this long ends (HD-30).
+pub const MESSAGE_IDLE: Duration = Duration::from_secs(300);
+
+/// The transport must take [`WRITE_PROGRESS`] octets in this time while output waits (HD-31).
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// See [`WRITE_TIMEOUT`]; in octets (HD-31).
+pub const WRITE_PROGRESS: u64 = 65_536;
+
+/// An outgoing reply whose window stays shut this long is given up (HD-31).
+pub const REPLY_STALL: Duration = Duration::from_secs(300);
+
+/// Silence that ends a client's connection when nothing is in progress (S-20).
+pub const CLIENT_IDLE: Duration = Duration::from_secs(90);
+
+/// Silence that ends a server's connection when nothing is in progress (S-20).
+pub const SERVER_IDLE: Duration = Duration::from_secs(120);
+
+/// Time to connect, shake hands and compare the fingerprint (S-20, HD-18).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a closed connection waits for the peer's close (S-35).
+pub const CLOSE_LINGER: Duration = Duration::from_secs(1);
+
+/// How often a heartbeat asks, where subscriptions need one (S-27: JS's value).
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a request may take when nothing else is said (S-20: Perl and JS).
+pub const RPC_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Largest collected body, in octets (A-13: C# takes 10 MiB for replies, 1 MB for requests).
+pub const COLLECTED_BODY: usize = 16 * 1024 * 1024;
+
+/// Collected bodies of one connection together, in octets (hardening 4.2).
+pub const COLLECTED: usize = 32 * 1024 * 1024;
+
+/// Requests of one connection in handlers at once (hardening 4.2).
+pub const REQUESTS_PER_CONNECTION: usize = 512;
+
+/// Requests of one service in handlers at once (V-10).
+pub const REQUESTS: usize = 1024;
+
+/// Requests one client may have outstanding on one connection (hardening 4.2).
+pub const OUTSTANDING: usize = 16_384;
+
+/// Exchanges given up whose late replies are still expected.
+pub const DISCARD_SET: usize = 65_536;
+
+/// Longest TXERR text we send, in octets (S-9).
+pub const TXERR_SENT: usize = 4096;
+
+/// Levels of nesting in header JSON (H-1).
+pub const HEADER_DEPTH: usize = 128;
+
+/// Longest `request_id` accepted, in octets as written (hardening 4.2).
+pub const REQUEST_ID: usize = 64;
+
+/// Longest action name accepted, in octets (hardening 4.2).
+pub const ACTION: usize = 4096;
+
+/// Longest envelope name accepted, in octets (hardening 4.2).
+pub const ENVELOPE: usize = 64;
+
+/// Longest other known text field accepted, in octets (hardening 4.2).
+pub const HEADER_TEXT: usize = 65_536;
+
+/// Topics one subscription may name (H-6).
+pub const TOPICS: usize = 10;
+
+/// Output handed over at a time, in octets: one TLS record's worth (performance 3, rule 2).
+pub const TURN: usize = 16_384;
+
+/// Octets a message whose whole body is there may send in one turn (HD-74).
+pub const WHOLE_TURN: u64 = 65_536;
+
+/// Empty DATA packets accepted in one message (HD-27).
+pub const EMPTY_DATA_PER_MESSAGE: u32 = 16;
+
+/// Empty DATA packets accepted in ten seconds (HD-27).
+pub const EMPTY_DATA: u64 = 1000;
+
+/// PINGs, and unasked PONGs, accepted in ten seconds (HD-27).
+pub const PINGS: u64 = 100;
+
+/// ACKs without effect accepted beside two for each DATA we sent (HD-27).
+pub const IDLE_ACKS: u64 = 1000;
+
+/// A DATA packet shorter than this costs the difference from a budget (HD-27), in octets.
+pub const SMALL_DATA: usize = 256;
+
+/// The budget for small DATA packets not yet consumed, in octets (HD-27).
+pub const SMALL_DATA_BUDGET: u64 = 1024 * 1024;
+
+/// Messages opened and aborted before a handler saw them, in ten seconds (HD-28).
+pub const ABORTS: u64 = 1000;
+
+/// Headers with a bad field or an unknown type, in ten seconds (HD-28).
+pub const BAD_HEADERS: u64 = 1000;
+
+/// The span the flood budgets refill over (HD-27, HD-28).
+pub const FLOOD_SPAN: Duration = Duration::from_secs(10);
+
+/// Notes of one kind passed to the application at once; then one a second (HD-29).
+pub const NOTES: u64 = 10;

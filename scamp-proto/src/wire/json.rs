@@ -1,0 +1,346 @@
+//! A scanner for one JSON object that hands out its members as slices.
+//!
+//! It accepts what RFC 8259 accepts and nothing else, up to a depth; it builds no tree, so its
+//! memory does not depend on what the peer wrote (HD-7), and it does not recurse (HD-6).
+
+use crate::limits::HEADER_DEPTH;
+
+/// A stretch of the text, by its byte offsets.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Span {
+    pub(super) fn of(self, text: &str) -> &str {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Calls `visit` with each member of the object in `text`: its key, quotes included, and its value.
+///
+/// Returns `None` when `text` is anything but one object with white space around it.
+pub(super) fn members(text: &str, mut visit: impl FnMut(Span, Span)) -> Option<()> {
+    let mut scan = Scanner {
+        text: text.as_bytes(),
+        at: 0,
+    };
+    scan.blanks();
+    scan.expect(b'{')?;
+    scan.blanks();
+    if scan.peek() == Some(b'}') {
+        scan.skip();
+    } else {
+        loop {
+            let key = scan.spanned(Scanner::string)?;
+            scan.blanks();
+            scan.expect(b':')?;
+            scan.blanks();
+            let value = scan.spanned(|scan| scan.value(HEADER_DEPTH.saturating_sub(1)))?;
+            visit(key, value);
+            scan.blanks();
+            match scan.next()? {
+                b',' => scan.blanks(),
+                b'}' => break,
+                _ => return None,
+            }
+        }
+    }
+    scan.blanks();
+    match scan.peek() {
+        None => Some(()),
+        Some(_) => None,
+    }
+}
+
+/// Whether `text` is exactly one JSON value.
+pub(super) fn is_value(text: &str) -> bool {
+    let mut scan = Scanner {
+        text: text.as_bytes(),
+        at: 0,
+    };
+    scan.value(HEADER_DEPTH.saturating_sub(1)).is_some() && scan.peek().is_none()
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Scanner<'_> {
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    #[inline]
+    fn skip(&mut self) {
+        self.at = self.at.wrapping_add(1);
+    }
+
+    #[inline]
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.skip();
+        Some(byte)
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then_some(())
+    }
+
+    #[inline]
+    fn blanks(&mut self) {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
+            self.skip();
+        }
+    }
+
+    #[inline]
+    fn spanned(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<Span> {
+        let start = self.at;
+        read(self)?;
+        Some(Span {
+            start,
+            end: self.at,
+        })
+    }
+
+    #[inline]
+    fn string(&mut self) -> Option<()> {
+        self.expect(b'"')?;
+        loop {
+            match self.next()? {
+                b'"' => return Some(()),
+                b'\\' => self.escape()?,
+                0..=0x1F => return None,
+                _ => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        match self.next()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'u' => {
+                for _ in 0..4 {
+                    if !self.next()?.is_ascii_hexdigit() {
+                        return None;
+                    }
+                }
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.skip();
+        }
+        (self.at > start).then_some(())
+    }
+
+    fn number(&mut self) -> Option<()> {
+        if self.peek() == Some(b'-') {
+            self.skip();
+        }
+        match self.peek()? {
+            b'0' => self.skip(),
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.skip();
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.skip();
+            if let Some(b'+' | b'-') = self.peek() {
+                self.skip();
+            }
+            self.digits()?;
+        }
+        Some(())
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        for &byte in word {
+            self.expect(byte)?;
+        }
+        Some(())
+    }
+
+    /// One value, with at most `room` (up to 127) levels of arrays and objects in it.
+    ///
+    /// What kind each open level is stands in one bit each of `objects`.
+    fn value(&mut self, room: usize) -> Option<()> {
+        let mut depth = 0_usize;
+        let mut objects = 0_u128;
+        loop {
+            // A value is due.
+            match self.peek()? {
+                open @ (b'{' | b'[') => {
+                    self.skip();
+                    if depth == room {
+                        return None;
+                    }
+                    self.blanks();
+                    let close = if open == b'{' { b'}' } else { b']' };
+                    if self.peek() == Some(close) {
+                        self.skip();
+                    } else {
+                        depth = depth.wrapping_add(1);
+                        objects = (objects << 1) | u128::from(open == b'{');
+                        if open == b'{' {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                b'"' => self.string()?,
+                b't' => self.word(b"true")?,
+                b'f' => self.word(b"false")?,
+                b'n' => self.word(b"null")?,
+                _ => self.number()?,
+            }
+            // A value has ended; so may the levels around it.
+            loop {
+                if depth == 0 {
+                    return Some(());
+                }
+                self.blanks();
+                let in_object = objects & 1 == 1;
+                match self.next()? {
+                    b',' => {
+                        self.blanks();
+                        if in_object {
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    b'}' if in_object => {}
+                    b']' if !in_object => {}
+                    _ => return None,
+                }
+                depth = depth.wrapping_sub(1);
+                objects >>= 1;
+            }
+        }
+    }
+
+    /// A key, its colon, and the blanks after it.
+    fn key(&mut self) -> Option<()> {
+        self.string()?;
+        self.blanks();
+        self.expect(b':')?;
+        self.blanks();
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::{String, ToString};
+    use proptest::prelude::*;
+
+    fn is_object(text: &str) -> bool {
+        members(text, |_, _| ()).is_some()
+    }
+
+    /// H-1: 128 levels are accepted, 129 are not.
+    #[test]
+    fn depth_is_exact() {
+        for (levels, ok) in [(127, true), (128, false)] {
+            let text = alloc::format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+            assert_eq!(is_object(&text), ok, "{levels}");
+            let text = alloc::format!(
+                "{{\"a\":{}1{}}}",
+                "{\"b\":".repeat(levels),
+                "}".repeat(levels)
+            );
+            assert_eq!(is_object(&text), ok, "{levels}");
+        }
+    }
+
+    /// H-1, F-35: shapes that are not one object.
+    #[test]
+    fn not_an_object() {
+        for text in [
+            "",
+            " ",
+            "null",
+            "[]",
+            "5",
+            "\"x\"",
+            "{",
+            "}",
+            "{}x",
+            "{},",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{\"a\":01}",
+            "{\"a\":+1}",
+            "{\"a\":.5}",
+            "{\"a\":1.}",
+            "{\"a\":1e}",
+            "{\"a\":tru}",
+            "{\"a\":\"\n\"}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\\u12g4\"}",
+            "\u{feff}{}",
+            "{\"a\":[1}]",
+            "{\"a\":NaN}",
+        ] {
+            assert!(!is_object(text), "{text}");
+        }
+        for text in [
+            "{}",
+            " {} \n",
+            "{\"a\":-0}",
+            "{\"a\":1e999}",
+            "{\"a\":\"\\ud800\"}",
+            "{\"\":[[],{}]}",
+        ] {
+            assert!(is_object(text), "{text}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            ".{0,8}".prop_map(|text: String| text.into()),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(".{0,5}", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// The scanner and serde_json accept the same texts, whole and damaged.
+        #[test]
+        fn same_language_as_serde_json(value in json(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let whole = value.to_string();
+            prop_assert!(is_value(&whole));
+            prop_assert_eq!(is_object(&whole), value.is_object());
+            let mut bytes = whole.into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(text) = core::str::from_utf8(&bytes) {
+                let theirs = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+                prop_assert_eq!(is_value(text.trim_matches([' ', '\n', '\r', '\t'])), theirs, "{}", text);
+            }
+        }
+    }
+}
