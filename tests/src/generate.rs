@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::FileFailurePersistence};
 
-/// 4096 cases (section 6.2 of the hardening specification), or more by `PROPTEST_CASES`.
+/// 4096 cases (section 6.2 of the hardening specification), or as many as `PROPTEST_CASES` says;
+/// inputs that failed stand beside the test's source in a file `*.regressions`.
 pub fn config() -> ProptestConfig {
     let wanted = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok());
     ProptestConfig {
         cases: wanted.unwrap_or(4096),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     }
 }
@@ -306,7 +308,7 @@ fn json(depth: u32) -> impl Strategy<Value = String> {
 }
 
 /// Keys as written: those of H's table, two of them escaped, and strangers.
-const KEYS: &[&str] = &[
+pub const KEYS: &[&str] = &[
     r#""type""#,
     r#""request_id""#,
     r#""action""#,
@@ -332,7 +334,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Values as written, each of which is JSON.
-const VALUES: &[&str] = &[
+pub const VALUES: &[&str] = &[
     "null",
     "true",
     "false",
@@ -357,6 +359,14 @@ const VALUES: &[&str] = &[
     "1e3",
     "1E+2",
     "1e999",
+    "1e40",
+    "1e-1",
+    "-1.0",
+    "1.00000000000000000000000000000001",
+    "99999999999999999999999999999999999999",
+    "9999999999999999999999999999999999999999",
+    "0e99999999999999999999",
+    "1e-99999999999999999999",
     "0.0",
     "0e5",
     r#""""#,

@@ -6,8 +6,9 @@
 //!
 //! Where the specification leaves room, this reader takes it to mean:
 //!
-//! * An integer is a number written without fraction and exponent; `version` alone also takes
-//!   those with an integral value. `request_id` 1.0 is therefore bad.
+//! * A whole number may be written with fraction and exponent in `request_id`, where only
+//!   non-integral numbers are refused (H-5), and in `version`, where the table says so; in
+//!   `client_id` the table says integer, so there it may not.
 //! * Lengths are those of the decoded text, in octets of UTF-8, except for `request_id`, where
 //!   they are those of the JSON value, quotes included ("as written").
 //! * `client_id` is a number of 64 bits without a sign, and `""` means none (X-34).
@@ -151,7 +152,7 @@ fn text(json: &Json, limit: usize) -> Option<String> {
 fn request_id(json: &Json) -> Option<RequestId> {
     let key = match &json.value {
         Value::Text(Some(decoded)) => decoded.clone(),
-        Value::Number if is_integer(&json.written) => json.written.clone(),
+        Value::Number => whole(&json.written)?,
         _ => return None,
     };
     let written = json.written.clone();
@@ -161,7 +162,7 @@ fn request_id(json: &Json) -> Option<RequestId> {
 fn version(json: &Json) -> Option<u32> {
     let value = match &json.value {
         Value::Text(Some(decoded)) => digits(decoded)?,
-        Value::Number => integral(&json.written)?,
+        Value::Number => digits(&whole(&json.written)?)?,
         _ => return None,
     };
     match value {
@@ -175,7 +176,7 @@ fn client_id(json: &Json) -> Option<u64> {
     match &json.value {
         Value::Text(Some(decoded)) if decoded.is_empty() => Some(0),
         Value::Text(Some(decoded)) => digits(decoded),
-        Value::Number if is_integer(&json.written) => integral(&json.written),
+        Value::Number if is_integer(&json.written) => digits(&whole(&json.written)?),
         _ => None,
     }
 }
@@ -194,8 +195,9 @@ fn error_code(json: &Json) -> Option<String> {
     }
 }
 
+/// Any JSON, whatever is in it.
 fn error_data(json: &Json) -> Option<String> {
-    json.is_decodable().then(|| json.written.clone())
+    Some(json.written.clone())
 }
 
 fn is_integer(written: &str) -> bool {
@@ -208,34 +210,42 @@ fn digits(text: &str) -> Option<u64> {
     if all_digits { text.parse().ok() } else { None }
 }
 
-/// The value of a JSON number that is a whole one, not negative, and fits.
+/// A JSON number written out in digits, if it is a whole one.
 ///
-/// Done on the text: digits times a power of ten, without floating point.
-fn integral(written: &str) -> Option<u64> {
+/// Done on the text: digits times a power of ten, without floating point. A number too large to
+/// write out is left as it was written.
+fn whole(written: &str) -> Option<String> {
     let (mantissa, exponent) = written.split_once(['e', 'E']).unwrap_or((written, "0"));
-    let (negative, mantissa) = match mantissa.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, mantissa),
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", mantissa),
     };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = format!("{whole}{fraction}");
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{before}{after}");
     let significant = all.trim_end_matches('0');
     if significant.is_empty() {
-        return Some(0);
+        return Some("0".to_owned());
     }
-    if negative {
-        return None;
+    let Ok(exponent) = exponent.trim_start_matches('+').parse::<i64>() else {
+        // Out of reach of any mantissa here.
+        return if exponent.starts_with('-') {
+            None
+        } else {
+            Some(written.to_owned())
+        };
+    };
+    let trimmed = (all.len() - significant.len()) as i64;
+    let zeros = exponent
+        .saturating_sub(after.len() as i64)
+        .saturating_add(trimmed);
+    match zeros {
+        ..0 => None,
+        0..200 => {
+            let significant = significant.trim_start_matches('0');
+            Some(format!("{sign}{significant}{}", "0".repeat(zeros as usize)))
+        }
+        200.. => Some(written.to_owned()),
     }
-    // An exponent of too many digits for `i64` is out of reach of any mantissa here.
-    let exponent: i64 = exponent.trim_start_matches('+').parse().ok()?;
-    let zeros =
-        exponent.checked_sub(fraction.len() as i64)? + (all.len() - significant.len()) as i64;
-    if !(0..20).contains(&zeros) {
-        return None;
-    }
-    format!("{significant}{}", "0".repeat(zeros as usize))
-        .parse()
-        .ok()
 }
 
 /// A JSON value and the text it was written with.
@@ -255,19 +265,6 @@ enum Value {
     Array(Vec<Json>),
     /// All pairs, in order.
     Object(Vec<(Option<String>, Json)>),
-}
-
-impl Json {
-    fn is_decodable(&self) -> bool {
-        match &self.value {
-            Value::Null | Value::Bool | Value::Number => true,
-            Value::Text(decoded) => decoded.is_some(),
-            Value::Array(items) => items.iter().all(Self::is_decodable),
-            Value::Object(pairs) => pairs
-                .iter()
-                .all(|(key, json)| key.is_some() && json.is_decodable()),
-        }
-    }
 }
 
 /// The tree of a whole text; `None` if it is not one JSON value, or too deep.
@@ -513,11 +510,25 @@ mod tests {
             ("\"\\u0035\"", "5"),
             ("18446744073709551616", "18446744073709551616"),
             ("-1", "-1"),
+            ("-0", "0"),
+            ("1.0", "1"),
+            ("120e-1", "12"),
+            ("0.5e1", "5"),
+            ("1e3", "1000"),
+            ("1e999", "1e999"),
             ("\"abc\"", "abc"),
         ] {
             assert_eq!(id(written), Some((written.to_owned(), key.to_owned())));
         }
-        for refused in ["true", "{}", "[]", "1.5", "\"\\ud800\""] {
+        for refused in [
+            "true",
+            "{}",
+            "[]",
+            "1.5",
+            "1e-1",
+            "1e-99999999999999999999",
+            "\"\\ud800\"",
+        ] {
             assert_eq!(id(refused), None);
             assert_eq!(
                 bad(&format!("{{\"request_id\":{refused}}}")),
@@ -573,7 +584,18 @@ mod tests {
             let fields = fields(&format!("{{\"client_id\":{none}}}"));
             assert_eq!((fields.client_id, fields.bad_field), (0, None));
         }
-        assert_eq!(bad(r#"{"client_id":1.5}"#), Some("client_id"));
+        for refused in [
+            "1.5",
+            "1.0",
+            "1e0",
+            "-1",
+            "18446744073709551616",
+            "\"1.0\"",
+            "true",
+        ] {
+            let text = format!("{{\"client_id\":{refused}}}");
+            assert_eq!(bad(&text), Some("client_id"), "{refused}");
+        }
     }
 
     /// H-12, X-35: when a header is an error.
@@ -623,6 +645,7 @@ mod tests {
             bad(r#"{"x":"\ud800","\ud800":1,"http_status":"\ud800"}"#),
             None
         );
+        assert_eq!(bad(r#"{"error_data":["\ud800"]}"#), None);
         assert_eq!(bad(r#"{"terminal":"\ud800"}"#), Some("terminal"));
     }
 
