@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use crate::wire::MsgNo;
+use crate::wire::{MsgNo, RemoteError};
 
 /// Why a connection ended.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -353,5 +353,35 @@ impl core::fmt::Display for Phase {
             Self::Waiting => "while waiting for the reply",
             Self::Receiving => "while the reply was arriving",
         })
+    }
+}
+
+/// Why a call brought no result: what the faces return.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The request could not be sent; nothing of it has left.
+    #[error("request was not sent: {0}")]
+    NotSent(#[from] SendError),
+    /// There is no reply, and there will be none.
+    #[error("{0}")]
+    NoReply(#[from] ExchangeError),
+    /// The service answered with an error.
+    #[error("{0}")]
+    Remote(#[from] RemoteError),
+    /// The reply began and did not come to its end.
+    #[error("reply is not complete: {0}")]
+    Body(#[from] BodyError),
+}
+
+impl CallError {
+    /// Whether the request was certainly not processed, so that it may be sent again (H-13).
+    pub fn is_dispatch_failure(&self) -> bool {
+        match self {
+            Self::NotSent(_) => true,
+            Self::NoReply(error) => error.is_dispatch_failure(),
+            Self::Remote(error) => error.is_dispatch_failure(),
+            Self::Body(_) => false,
+        }
     }
 }

@@ -45,15 +45,19 @@ pub mod limits;
 pub mod note;
 mod outbox;
 mod rand;
+pub mod service;
+pub mod session;
 mod time;
 pub mod wire;
 
 pub use connection::Connection;
 pub use duplex::{Duplex, End};
 pub use error::{
-    BodyError, CloseReason, ExchangeError, Loss, Phase, SendError, Violation, ViolationKind,
+    BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError, Violation,
+    ViolationKind,
 };
 pub use outbox::Outbox;
 pub use rand::Rng;
+pub use session::Session;
 pub use time::Instant;
 pub use wire::{Header, MsgNo};

@@ -68,7 +68,7 @@ impl Outbox {
     }
 
     /// Takes everything that waits, in one piece.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub fn take_all(&mut self) -> Vec<u8> {
         let mut all = Vec::with_capacity(self.remaining);
         while self.has_remaining() {
             let chunk = self.chunk();
@@ -218,6 +218,6 @@ mod tests {
         let used = out.chunks_vectored(&mut slices);
         let got: Vec<u8> = slices[..used].iter().flat_map(|s| s.to_vec()).collect();
         assert_eq!(used, 3);
-        assert_eq!(got, out.take());
+        assert_eq!(got, out.take_all());
     }
 }

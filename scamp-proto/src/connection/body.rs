@@ -19,24 +19,54 @@ pub(super) struct Body {
     readable: usize,
 }
 
+/// The memory of the chunk a connection's user read last, for the next one.
+///
+/// With a reader that drops what it has read, receiving needs no new memory at all.
+#[derive(Debug, Default)]
+pub(super) struct Spare(BytesMut);
+
+impl Spare {
+    /// Memory for `need` octets, used again if it fits well.
+    #[inline]
+    fn take(&mut self, need: usize) -> BytesMut {
+        if self.0.try_reclaim(need) && self.0.capacity() <= need + need / 4 {
+            return core::mem::take(&mut self.0);
+        }
+        BytesMut::with_capacity(need)
+    }
+
+    #[inline]
+    fn give(&mut self, used: BytesMut) {
+        self.0 = used;
+    }
+
+    /// Gives memory back; an idle connection keeps none worth mentioning (performance 3, rule 12).
+    pub(super) fn release(&mut self) {
+        if self.0.try_reclaim(SPARE_IDLE + 1) {
+            self.0 = BytesMut::new();
+        }
+    }
+}
+
 impl Body {
     /// Adds octets that may not be read before [`seal`](Self::seal).
     #[inline]
-    pub(super) fn push(&mut self, mut octets: &[u8]) {
+    pub(super) fn push(&mut self, mut octets: &[u8], spare: &mut Spare) {
         self.held += octets.len();
         while !octets.is_empty() {
             let room = self.tail.capacity() - self.tail.len();
             if room == 0 {
                 if !self.tail.is_empty() {
                     self.chunks.push_back(self.tail.split().freeze());
+                    spare.give(core::mem::take(&mut self.tail));
                 }
                 let first = self.held == octets.len();
-                let spare = if first {
+                let more = if first {
                     0
                 } else {
                     (self.held / 4).clamp(SPARE_MIN, SPARE_MAX)
                 };
-                self.tail.reserve(octets.len().max(spare));
+                self.tail = spare.take(octets.len().max(more));
                 continue;
             }
             let (now, rest) = octets.split_at_checked(room).unwrap_or((octets, &[]));
@@ -62,24 +92,24 @@ impl Body {
 
     /// The next readable octets, at most `limit`; empty if there are none.
     #[inline]
-    pub(super) fn read(&mut self, limit: usize) -> Bytes {
+    pub(super) fn read(&mut self, limit: usize, spare: &mut Spare) -> Bytes {
         let limit = limit.min(self.readable);
         let octets = match self.chunks.front_mut() {
             Some(chunk) if chunk.len() > limit => chunk.split_to(limit),
             Some(_) => self.chunks.pop_front().unwrap_or_default(),
             None if limit == 0 => Bytes::new(),
-            None if limit == self.tail.len() && self.tail.capacity() == limit => {
-                core::mem::take(&mut self.tail).freeze()
-            }
             None => self.tail.split_to(limit.min(self.tail.len())).freeze(),
         };
         self.held -= octets.len();
         self.readable -= octets.len();
+        if self.held == 0 {
+            spare.give(core::mem::take(&mut self.tail));
+        }
         octets
     }
 
     /// Copies the next readable octets into `room` and says how many.
-    pub(super) fn read_into(&mut self, room: &mut [u8]) -> usize {
+    pub(super) fn read_into(&mut self, room: &mut [u8], spare: &mut Spare) -> usize {
         let mut limit = room.len().min(self.readable);
         let mut done = 0;
         while limit > 0 {
@@ -99,6 +129,10 @@ impl Body {
         }
         self.held -= done;
         self.readable -= done;
+        if self.held == 0 {
+            self.tail.clear();
+            spare.give(core::mem::take(&mut self.tail));
+        }
         done
     }
 
@@ -110,13 +144,13 @@ impl Body {
     }
 
     /// Drops what is not readable, and says how many octets that were.
-    pub(super) fn unpush(&mut self) -> usize {
+    pub(super) fn unpush(&mut self, spare: &mut Spare) -> usize {
         // Read out the sealed octets and keep only those.
         let dropped = self.held - self.readable;
         if dropped > 0 {
             let mut kept = VecDeque::new();
             while self.readable > 0 {
-                kept.push_back(self.read(usize::MAX));
+                kept.push_back(self.read(usize::MAX, spare));
             }
             self.readable = kept.iter().map(Bytes::len).sum();
             self.held = self.readable;
@@ -126,6 +160,9 @@ impl Body {
         dropped
     }
 }
+
+/// Memory an idle connection keeps for its next message, at most.
+const SPARE_IDLE: usize = 4096;
 
 /// Room for growth, at least.
 const SPARE_MIN: usize = 256;
@@ -143,34 +180,34 @@ mod tests {
         /// W-10, HD-23: octets come out once, in order, sealed ones only, and spare room is bounded.
         #[test]
         fn octets_in_order(steps in prop::collection::vec((0_usize..3000, any::<bool>(), 0_usize..4000, any::<bool>()), 1..60)) {
-            let mut body = Body::default();
+            let (mut body, mut spare) = (Body::default(), Spare::default());
             let (mut pushed, mut sealed, mut got) = (Vec::new(), 0, Vec::new());
             for (push, seal, read, copy) in steps {
                 let octets: Vec<u8> = (0..push).map(|i| (pushed.len() + i) as u8).collect();
-                body.push(&octets);
+                body.push(&octets, &mut spare);
                 pushed.extend(octets);
                 if seal {
                     body.seal();
                     sealed = pushed.len();
                 }
-                let spare = body.tail.capacity() - body.tail.len();
-                prop_assert!(spare <= (pushed.len() / 4).max(SPARE_MIN));
+                let room = body.tail.capacity() - body.tail.len();
+                prop_assert!(room <= (pushed.len() / 4).max(SPARE_MIN));
                 if copy {
                     let mut room = alloc::vec![0; read];
-                    let n = body.read_into(&mut room);
+                    let n = body.read_into(&mut room, &mut spare);
                     prop_assert_eq!(n, read.min(sealed - got.len()));
                     got.extend_from_slice(&room[..n]);
                 } else {
-                    got.extend_from_slice(&body.read(read));
+                    got.extend_from_slice(&body.read(read, &mut spare));
                 }
                 prop_assert!(got.len() <= sealed);
                 prop_assert_eq!(body.held(), pushed.len() - got.len());
                 prop_assert_eq!(body.readable(), sealed - got.len());
             }
-            let dropped = body.unpush();
+            let dropped = body.unpush(&mut spare);
             prop_assert_eq!(dropped, pushed.len() - sealed);
             while body.readable() > 0 {
-                got.extend_from_slice(&body.read(usize::MAX));
+                got.extend_from_slice(&body.read(usize::MAX, &mut spare));
             }
             prop_assert_eq!(&got[..], &pushed[..sealed]);
         }

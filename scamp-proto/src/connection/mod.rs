@@ -70,6 +70,7 @@ use bytes::{Buf, Bytes};
 pub use self::config::{Config, Heartbeat};
 pub use self::incoming::{AckPolicy, Read};
 
+use self::body::{Body, Spare};
 use self::flood::Floods;
 use self::inbound::Inbound;
 use self::incoming::{Incoming, Mode};
@@ -165,6 +166,7 @@ pub struct Connection {
     clock: Instant,
     inbound: Inbound,
     incoming: BTreeMap<MsgNo, Incoming>,
+    spare: Spare,
     outgoing: BTreeMap<MsgNo, Outgoing>,
     next_in: MsgNo,
     next_out: MsgNo,
@@ -217,6 +219,7 @@ impl Connection {
             clock: now,
             inbound: Inbound::default(),
             incoming: BTreeMap::new(),
+            spare: Spare::default(),
             outgoing: BTreeMap::new(),
             next_in: MsgNo(config.first_msgno),
             next_out: MsgNo(config.first_msgno),
@@ -366,7 +369,7 @@ impl Connection {
     /// Under [`AckPolicy::OnConsume`] this is what acknowledges them.
     pub fn read(&mut self, now: Instant, id: RecvId) -> Read {
         self.tick(now);
-        let result = self.read_with(id, |body| body.read(usize::MAX));
+        let result = self.read_with(id, |body, spare| body.read(usize::MAX, spare));
         self.settle();
         result
     }
@@ -374,7 +377,7 @@ impl Connection {
     /// As [`read`](Self::read), at most `limit` octets.
     pub fn read_up_to(&mut self, now: Instant, id: RecvId, limit: usize) -> Read {
         self.tick(now);
-        let result = self.read_with(id, |body| body.read(limit));
+        let result = self.read_with(id, |body, spare| body.read(limit, spare));
         self.settle();
         result
     }
@@ -382,7 +385,7 @@ impl Connection {
     /// Copies the next octets of a message's body into `room`, and says how many.
     pub fn read_into(&mut self, now: Instant, id: RecvId, room: &mut [u8]) -> Read<usize> {
         self.tick(now);
-        let result = self.read_with(id, |body| body.read_into(room));
+        let result = self.read_with(id, |body, spare| body.read_into(room, spare));
         self.settle();
         result
     }
@@ -578,6 +581,24 @@ impl Connection {
             .is_none_or(|message| message.mode == Mode::Discard)
     }
 
+    /// Whether a message of ours is still open for writing.
+    pub(crate) fn is_writable(&self, id: SendId) -> bool {
+        self.outgoing.get(&id.0).is_some_and(Outgoing::is_open)
+    }
+
+    /// Whether any message of ours has not left whole.
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether no message is left in either direction, read or unread.
+    pub fn is_empty(&self) -> bool {
+        self.incoming.is_empty()
+            && self.outgoing.is_empty()
+            && self.buffered == 0
+            && self.queued == 0
+    }
+
     /// Octets queued for sending, headers included.
     pub(crate) fn queued(&self) -> usize {
         self.queued + self.queues.control()
@@ -615,7 +636,9 @@ impl Connection {
             self.note(What::LimitHit(key, value as u64));
         }
         let busy = self.is_busy();
-        self.timers.note_busy(self.clock, busy);
+        if self.timers.note_busy(self.clock, busy) {
+            self.spare.release();
+        }
         let pending = self.queues.has_output() && !self.is_closed();
         self.timers.note_output(self.clock, pending);
         self.end_if_done();
@@ -704,7 +727,7 @@ impl Connection {
                 continue;
             }
             message.ended = true;
-            let dropped = message.body.unpush();
+            let dropped = message.body.unpush(&mut self.spare);
             match message.mode {
                 Mode::Collect { .. } => self.collected -= dropped,
                 Mode::Stream | Mode::Discard => self.buffered -= dropped,
@@ -725,7 +748,7 @@ impl Connection {
     fn read_with<T: Size>(
         &mut self,
         id: RecvId,
-        take: impl FnOnce(&mut body::Body) -> T,
+        take: impl FnOnce(&mut Body, &mut Spare) -> T,
     ) -> Read<T> {
         let Some(message) = self.incoming.get_mut(&id.0) else {
             return Read::Gone;
@@ -739,7 +762,7 @@ impl Connection {
         }
         if message.mode != Mode::Discard && message.body.readable() > 0 {
             let before = message.body.held();
-            let octets = take(&mut message.body);
+            let octets = take(&mut message.body, &mut self.spare);
             let count = octets.size();
             message.consumed += count as u64;
             let refund = match message.body.held() {

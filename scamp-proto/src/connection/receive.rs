@@ -40,7 +40,7 @@ impl Connection {
             Arrival::Piece(line, octets) => {
                 if let Some(message) = self.incoming.get_mut(&line.msgno) {
                     if !message.ended && message.mode != Mode::Discard {
-                        message.body.push(octets);
+                        message.body.push(octets, &mut self.spare);
                         *held_in(message.mode, &mut self.buffered, &mut self.collected) +=
                             octets.len();
                     }
@@ -131,7 +131,7 @@ impl Connection {
             return self.floods.empty_data(self.clock, &mut message.empty_data);
         }
         if message.mode != Mode::Discard {
-            message.body.push(body);
+            message.body.push(body, &mut self.spare);
             *held_in(message.mode, &mut self.buffered, &mut self.collected) += body.len();
         }
         self.data_complete(line)

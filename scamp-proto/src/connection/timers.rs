@@ -79,11 +79,14 @@ impl Timers {
         self.packet_since = self.packet_since + pause;
     }
 
-    pub(super) fn note_busy(&mut self, now: Instant, busy: bool) {
-        if self.busy && !busy {
+    /// Returns whether the connection has become idle.
+    pub(super) fn note_busy(&mut self, now: Instant, busy: bool) -> bool {
+        let idle = self.busy && !busy;
+        if idle {
             self.quiet_since = now;
         }
         self.busy = busy;
+        idle
     }
 
     pub(super) fn note_output(&mut self, now: Instant, pending: bool) {

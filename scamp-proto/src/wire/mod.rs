@@ -38,4 +38,5 @@ pub use number::MsgNo;
 pub(crate) use number::parse_ack;
 pub use packet::{Decoded, Packet, PacketType, TRAILER, check_trailer, decode, txerr_text};
 pub(crate) use packet::{encode_ack, encode_line};
-pub use write::{ReplyHead, RequestHead};
+pub use write::{ReplyHead, RequestHead, Secret};
+pub(crate) use write::{push_string, write_plain};

@@ -81,7 +81,7 @@ pub const TRAILER: &[u8; 5] = b"END\r\n";
 /// let mut out = Outbox::default();
 /// Packet::data(MsgNo(3), b"hello").encode(&mut out);
 /// Packet::eof(MsgNo(3)).encode(&mut out);
-/// assert_eq!(out.take(), b"DATA 3 5\r\nhelloEND\r\nEOF 3 0\r\nEND\r\n");
+/// assert_eq!(out.take_all(), b"DATA 3 5\r\nhelloEND\r\nEOF 3 0\r\nEND\r\n");
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Packet<'a> {
@@ -391,6 +391,6 @@ mod tests {
             PACKET_BODY,
             &mut out,
         );
-        assert!(out.take().len() <= 40);
+        assert!(out.take_all().len() <= 40);
     }
 }
