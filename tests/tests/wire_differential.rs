@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use scamp_proto::{
     BodyError, CloseReason, Connection, Duplex, End as StreamEnd, Header, Instant, Outbox,
@@ -540,7 +540,7 @@ fn transmit(connection: &mut Connection) -> Vec<u8> {
     let mut sent = Vec::new();
     let mut out = Outbox::default();
     while connection.poll_transmit(Instant::EPOCH, &mut out).is_some() {
-        sent.extend(out.take());
+        sent.extend(out.copy_to_bytes(out.remaining()));
     }
     sent
 }
