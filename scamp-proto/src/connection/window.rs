@@ -25,10 +25,6 @@ impl Window {
         }
     }
 
-    pub(super) fn sent(&self) -> u64 {
-        self.sent
-    }
-
     pub(super) fn in_flight(&self) -> u64 {
         self.sent - self.acked
     }
@@ -206,7 +202,7 @@ mod tests {
             window.note_sent(window.room(&growth));
             window.note_full(now);
             now = now + Duration::from_millis(wait);
-            window.ack(MsgNo(0), window.sent()).expect("advances");
+            window.ack(MsgNo(0), window.sent).expect("advances");
             window.grow(now, &growth, in_flight);
             window.width(&growth)
         };
@@ -229,7 +225,7 @@ mod tests {
                 prop_assert!(window.in_flight() <= width);
                 prop_assert!(len > 0 || window.in_flight() > 0);
                 if window.in_flight() > 0 {
-                    let count = window.sent() - ack % window.in_flight();
+                    let count = window.sent - ack % window.in_flight();
                     prop_assert!(window.ack(MsgNo(0), count).is_ok());
                 }
             }

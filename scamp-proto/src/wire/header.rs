@@ -106,11 +106,13 @@ pub enum Field {
     Error,
     ErrorCode,
     ErrorData,
+    NewSession,
+    NewTerminal,
 }
 
 impl Field {
     /// All of them, in the order of the protocol's table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Type,
         Self::RequestId,
         Self::Action,
@@ -124,6 +126,8 @@ impl Field {
         Self::Error,
         Self::ErrorCode,
         Self::ErrorData,
+        Self::NewSession,
+        Self::NewTerminal,
     ];
 
     /// The field's key on the wire.
@@ -142,6 +146,8 @@ impl Field {
             Self::Error => "error",
             Self::ErrorCode => "error_code",
             Self::ErrorData => "error_data",
+            Self::NewSession => "new_session",
+            Self::NewTerminal => "new_terminal",
         }
     }
 
@@ -160,6 +166,8 @@ impl Field {
             "error" => Self::Error,
             "error_code" => Self::ErrorCode,
             "error_data" => Self::ErrorData,
+            "new_session" => Self::NewSession,
+            "new_terminal" => Self::NewTerminal,
             _ => return None,
         })
     }
@@ -507,7 +515,8 @@ impl Fields {
                 }
                 match is_text {
                     true => drop(unescape(raw)?),
-                    false => drop(integer(raw)?),
+                    false if is_integral(raw) => {}
+                    false => return None,
                 }
             }
             Field::Action => drop(text_within(raw, ACTION)?),
@@ -522,7 +531,12 @@ impl Fields {
                 self.version = Some(version.max(1));
             }
             Field::Envelope => drop(text_within(raw, ENVELOPE)?),
-            Field::Ticket | Field::IdentifyingToken | Field::Terminal | Field::Sector => {
+            Field::Ticket
+            | Field::IdentifyingToken
+            | Field::Terminal
+            | Field::Sector
+            | Field::NewSession
+            | Field::NewTerminal => {
                 drop(text_within(raw, HEADER_TEXT)?);
             }
             Field::ClientId => {
@@ -531,7 +545,8 @@ impl Fields {
                         "" => 0,
                         digits => parse_digits(digits.as_bytes())?,
                     },
-                    false => u64::try_from(integer(raw)?).ok()?,
+                    false if raw == "-0" => 0,
+                    false => parse_digits(raw.as_bytes())?,
                 };
                 self.client_id = Some(value);
             }
@@ -553,10 +568,10 @@ impl Fields {
             .zip(Field::ALL)
             .find(|(_, known)| *known == field)?
             .0;
-        if span.end == 0 {
+        if span.is_empty() {
             return None;
         }
-        core::str::from_utf8(body.get(span.start..span.end)?).ok()
+        core::str::from_utf8(body.get(span.range())?).ok()
     }
 
     fn span_mut(&mut self, field: Field) -> Option<&mut Span> {
@@ -580,6 +595,35 @@ pub(super) fn unescape(raw: &str) -> Option<Cow<'_, str>> {
     match inner.as_bytes().contains(&b'\\') {
         false => Some(Cow::Borrowed(inner)),
         true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+    }
+}
+
+/// Whether a JSON number is an integer, however large, and in whatever way it is written.
+fn is_integral(raw: &str) -> bool {
+    if !raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return false;
+    }
+    let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let (down, digits) = match exponent.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
+    };
+    let exponent = parse_digits(digits.as_bytes()).unwrap_or(u64::MAX);
+    let places = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let significant = whole.trim_start_matches(['-', '0']);
+    if significant.is_empty() && fraction.is_empty() {
+        return true;
+    }
+    match down {
+        false => places(fraction.len()) <= exponent,
+        true => {
+            let zeros = whole
+                .len()
+                .saturating_sub(whole.trim_end_matches('0').len());
+            fraction.is_empty() && exponent <= places(zeros)
+        }
     }
 }
 
@@ -794,6 +838,11 @@ mod tests {
             ("-7", Some(-7)),
         ] {
             assert_eq!(integer(text), value, "{text}");
+            assert_eq!(
+                is_integral(text),
+                value.is_some() || text == "1e999",
+                "{text}"
+            );
         }
     }
 }

@@ -8,13 +8,29 @@ use crate::limits::HEADER_DEPTH;
 /// A stretch of the text, by its byte offsets.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
+    fn new(start: usize, end: usize) -> Option<Self> {
+        Some(Self {
+            start: u32::try_from(start).ok()?,
+            end: u32::try_from(end).ok()?,
+        })
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.end == 0
+    }
+
+    pub(super) fn range(self) -> core::ops::Range<usize> {
+        let offset = |at| usize::try_from(at).unwrap_or(usize::MAX);
+        offset(self.start)..offset(self.end)
+    }
+
     pub(super) fn of(self, text: &str) -> &str {
-        text.get(self.start..self.end).unwrap_or_default()
+        text.get(self.range()).unwrap_or_default()
     }
 }
 
@@ -101,10 +117,7 @@ impl Scanner<'_> {
     fn spanned(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<Span> {
         let start = self.at;
         read(self)?;
-        Some(Span {
-            start,
-            end: self.at,
-        })
+        Span::new(start, self.at)
     }
 
     #[inline]

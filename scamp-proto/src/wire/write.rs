@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::header::{Field, MessageType, RemoteError, RequestId};
 use super::json::is_value;
-use super::number::write_digits;
+use super::number::{parse_digits, write_digits};
 use crate::error::SendError;
 
 /// What a request's header says, beside the id, which the session gives it.
@@ -158,6 +158,17 @@ impl<'a> RequestHead<'a> {
         object.extras(&self.extras)?;
         object.end();
         Ok(())
+    }
+}
+
+impl<'a> From<&'a str> for RequestHead<'a> {
+    /// `Namespace.name`, or `Namespace.name~version`; a version that is none stays in the name.
+    fn from(text: &'a str) -> Self {
+        let versioned = text.split_once('~').and_then(|(name, version)| {
+            let version = parse_digits(version.as_bytes()).and_then(|v| u32::try_from(v).ok())?;
+            Some(Self::new(name).version(version))
+        });
+        versioned.unwrap_or_else(|| Self::new(text))
     }
 }
 
@@ -376,6 +387,18 @@ mod tests {
             ),
             r#"{"type":"reply","request_id":7,"error_code":"transport","error":"Service is shutting down","error_data":{"dispatch_failure":true}}"#
         );
+    }
+
+    /// An action may be named with its version, as the command lines do.
+    #[test]
+    fn heads_from_text() {
+        let named = |text| {
+            let head = RequestHead::from(text);
+            (head.action.into_owned(), head.version)
+        };
+        assert_eq!(named("A.b"), ("A.b".into(), 1));
+        assert_eq!(named("A.b~3"), ("A.b".into(), 3));
+        assert_eq!(named("A.b~x"), ("A.b~x".into(), 1));
     }
 
     /// H-10: extras that would break the header are local errors.
