@@ -28,6 +28,9 @@ pub enum What {
     BadRecord,
     /// A limit acted: the limit's key, and its value (HD-15).
     LimitHit(&'static str, u64),
+    /// A request was refused before anything was started for it; the text of the answer, at most
+    /// 128 characters (R-17, V-6).
+    RequestRefused(String),
     /// A request without a usable id cannot be answered and was not dispatched (S-7).
     RequestWithoutId,
     /// A reply that nobody waits for: an unknown id, a second one, or none (S-15).
@@ -44,6 +47,7 @@ impl core::fmt::Display for What {
             Self::BadHeader(field) => write!(f, "header field {field} cannot be used"),
             Self::BadRecord => f.write_str("event record cannot be used"),
             Self::LimitHit(name, value) => write!(f, "limit {name} = {value} reached"),
+            Self::RequestRefused(text) => write!(f, "request refused: {text:?}"),
             Self::RequestWithoutId => f.write_str("request without a usable request_id"),
             Self::UnexpectedReply => f.write_str("reply that nobody waits for"),
             Self::UncleanClose => f.write_str("peer closed without close_notify"),
@@ -62,6 +66,7 @@ impl What {
             Self::UnexpectedReply => 4,
             Self::UncleanClose => 5,
             Self::UnknownMessageType(_) => 6,
+            Self::RequestRefused(_) => 7,
         }
     }
 }
@@ -69,7 +74,7 @@ impl What {
 /// Lets ten notes of a kind pass at once, then one a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes {
-    kinds: [Kind; 7],
+    kinds: [Kind; 8],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +90,7 @@ impl Notes {
             kinds: [Kind {
                 bucket,
                 suppressed: 0,
-            }; 7],
+            }; 8],
         }
     }
 

@@ -34,7 +34,8 @@ pub struct Config {
     pub max_queued: usize,
     /// Octets unread by the application before reading pauses (A-10, `flow.max_buffered`).
     pub max_buffered: usize,
-    /// Octets of HEADERs and TXERRs queued before reading pauses (HD-22, `flow.max_control`).
+    /// Octets of refusals and other answers queued before reading pauses (HD-22,
+    /// `flow.max_control`).
     pub max_control: usize,
     /// Largest collected body, in octets (A-13, `rpc.max_body`).
     pub max_body: usize,

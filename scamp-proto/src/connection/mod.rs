@@ -248,11 +248,19 @@ impl Connection {
     /// 2^53 - 1 (W-5), [`SendError::WouldBlock`] while more than [`Config::max_queued`] octets of
     /// headers wait, [`SendError::Closed`]. No message number is used then.
     pub fn open(&mut self, now: Instant, header: &Header) -> Result<SendId, SendError> {
-        self.open_text(now, header.as_json().as_bytes())
+        self.open_text(now, header.as_json().as_bytes(), false)
     }
 
     /// As [`open`](Self::open), with a text that is known to be a JSON object.
-    pub(crate) fn open_text(&mut self, now: Instant, header: &[u8]) -> Result<SendId, SendError> {
+    ///
+    /// An answer that is given as a matter of course, such as a refusal, always finds room; it
+    /// stops reading instead when there are too many (HD-22).
+    pub(crate) fn open_text(
+        &mut self,
+        now: Instant,
+        header: &[u8],
+        is_answer: bool,
+    ) -> Result<SendId, SendError> {
         self.tick(now);
         if !matches!(self.state, State::Open | State::HalfOpen(_)) {
             return Err(SendError::Closed);
@@ -263,16 +271,16 @@ impl Connection {
         if self.next_out.0 > LAST_NUMBER {
             return Err(SendError::MsgnoExhausted);
         }
-        if self.queues.control() > self.config.max_queued {
+        if !is_answer && self.queues.heads() > self.config.max_queued {
             return Err(SendError::WouldBlock);
         }
         let msgno = self.next_out;
         self.next_out = msgno.next();
         self.stats.messages_out += 1;
         let window = Window::new(self.growth.start());
-        self.queues.push_head(msgno, header);
+        self.queues.push_head(msgno, header, is_answer);
         self.outgoing
-            .insert(msgno, Outgoing::new(header.len(), window));
+            .insert(msgno, Outgoing::new(header.len(), is_answer, window));
         self.settle();
         Ok(SendId(msgno))
     }
@@ -531,7 +539,7 @@ impl Connection {
 
     /// Octets held for the application and for the transport, as this connection counts them.
     pub fn memory(&self) -> usize {
-        self.buffered + self.collected + self.queued + self.queues.control() + self.inbound.held()
+        self.buffered + self.collected + self.queued + self.queues.heads() + self.inbound.held()
     }
 
     /// Octets that wait for the application, headers included.
@@ -601,7 +609,7 @@ impl Connection {
 
     /// Octets queued for sending, headers included.
     pub(crate) fn queued(&self) -> usize {
-        self.queued + self.queues.control()
+        self.queued + self.queues.heads()
     }
 
     /// Whether a read of this message would bring something.
@@ -623,9 +631,9 @@ impl Connection {
     /// What follows from any change: pausing, idling, waiting for the transport, ending.
     fn settle(&mut self) {
         let over = self.buffered > self.pause.allowance()
-            || self.queues.control() > self.config.max_control;
+            || self.queues.answers() > self.config.max_control;
         let low = self.buffered <= self.pause.allowance() / 2
-            && self.queues.control() <= self.config.max_control / 2;
+            && self.queues.answers() <= self.config.max_control / 2;
         if let Some(held) = self.pause.update(self.clock, over, low) {
             self.timers.extend_packet(held);
         } else if over && self.pause.is_new(self.clock) {
@@ -818,7 +826,6 @@ impl Connection {
         message.queue.clear();
         message.blocked_since = None;
         let text = txerr_text(text).to_string();
-        self.queues.add_control(text.len());
         message.ending = Ending::Abort(text);
         self.schedule(msgno);
     }
@@ -838,7 +845,7 @@ impl Connection {
         let Some(message) = self.incoming.get_mut(&msgno) else {
             return;
         };
-        if !message.ack_queued && message.wants_ack() && !self.queues.is_shut() {
+        if !message.ack_queued && message.wants_ack() {
             message.ack_queued = true;
             self.queues.push_ack(msgno);
         }

@@ -20,6 +20,8 @@ use crate::Instant;
 pub(super) struct Outgoing {
     /// Octets of its header still waiting among the connection's headers; 0 once sent.
     pub(super) header_len: usize,
+    /// Whether it answers what was read, without a handler between (HD-22).
+    pub(super) is_answer: bool,
     pub(super) ending: Ending,
     pub(super) queue: VecDeque<Bytes>,
     /// Octets in `queue`.
@@ -49,9 +51,10 @@ pub(super) enum Ending {
 }
 
 impl Outgoing {
-    pub(super) fn new(header_len: usize, window: Window) -> Self {
+    pub(super) fn new(header_len: usize, is_answer: bool, window: Window) -> Self {
         Self {
             header_len,
+            is_answer,
             ending: Ending::Open,
             queue: VecDeque::new(),
             queued: 0,

@@ -94,6 +94,11 @@ impl Connection {
         if self.pause.next().is_none_or(|at| self.clock < at) {
             return;
         }
+        let low = self.pause.allowance / 2;
+        if self.buffered <= low {
+            // It is the peer that does not take our answers; another timer watches that (HD-31).
+            return self.pause.note_progress(self.clock);
+        }
         if self.pause.exhausted {
             let reason = CloseReason::ReceiverStalled(self.pause.stall_timeout);
             return self.end(reason, false);
@@ -107,7 +112,6 @@ impl Connection {
             .filter(|(size, _)| *size > 0)
             .collect();
         sizes.sort_unstable();
-        let low = self.pause.allowance / 2;
         let progress = self.pause.progress;
         while self.buffered > low {
             let Some((_, msgno)) = sizes.pop() else { break };
@@ -115,7 +119,6 @@ impl Connection {
         }
         // Shedding is not the application's progress.
         self.pause.progress = progress;
-        self.pause.exhausted =
-            self.buffered > low || self.queues.control() > self.config.max_control / 2;
+        self.pause.exhausted = self.buffered > low;
     }
 }

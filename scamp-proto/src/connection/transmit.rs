@@ -29,15 +29,17 @@ pub(super) struct Queues {
     ring: VecDeque<MsgNo>,
     /// Messages whose writers wait for the connection's queue to shrink.
     blocked: VecDeque<MsgNo>,
-    /// Octets of TXERR texts that wait.
-    texts: usize,
+    /// Octets of headers that answer what was read, and so must not grow without bound (HD-22).
+    answers: usize,
     /// Octets of short messages since the ring had its turn.
     short_run: u64,
-    shut: bool,
 }
 
 impl Queues {
-    pub(super) fn push_head(&mut self, msgno: MsgNo, text: &[u8]) {
+    pub(super) fn push_head(&mut self, msgno: MsgNo, text: &[u8], is_answer: bool) {
+        if is_answer {
+            self.answers += text.len();
+        }
         self.heads.push_back(msgno);
         self.head_text.extend_from_slice(text);
     }
@@ -61,17 +63,14 @@ impl Queues {
         self.blocked.push_back(msgno);
     }
 
-    pub(super) fn add_control(&mut self, octets: usize) {
-        self.texts += octets;
+    /// Octets of headers that wait.
+    pub(super) fn heads(&self) -> usize {
+        self.head_text.len() - self.head_sent
     }
 
-    /// Octets of HEADERs and TXERRs that wait.
-    pub(super) fn control(&self) -> usize {
-        self.head_text.len() - self.head_sent + self.texts
-    }
-
-    pub(super) fn is_shut(&self) -> bool {
-        self.shut
+    /// Octets of them that answer what was read.
+    pub(super) fn answers(&self) -> usize {
+        self.answers
     }
 
     pub(super) fn has_output(&self) -> bool {
@@ -155,6 +154,9 @@ impl Connection {
                 .get(queues.head_sent..queues.head_sent + head_len);
             Packet::header(msgno, text.unwrap_or_default()).encode(out);
             queues.head_sent += head_len;
+            if message.is_answer {
+                queues.answers -= head_len;
+            }
             if queues.head_sent == queues.head_text.len() {
                 queues.head_text.clear();
                 queues.head_sent = 0;
@@ -211,10 +213,7 @@ impl Connection {
             return;
         };
         match message.ending {
-            Ending::Abort(text) => {
-                self.queues.texts -= text.len();
-                Packet::tx_err(msgno, &text).encode(out);
-            }
+            Ending::Abort(text) => Packet::tx_err(msgno, &text).encode(out),
             Ending::Finish | Ending::Open => Packet::eof(msgno).encode(out),
         }
         self.in_flight -= message.window.in_flight();

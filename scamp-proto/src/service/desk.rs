@@ -1,6 +1,6 @@
 //! Where the requests of one connection are taken in.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -54,11 +54,12 @@ pub struct Desk {
     /// Requests whose body is being collected.
     waiting: BTreeMap<RecvId, (ServeId, Header)>,
     /// Requests in handlers.
-    active: BTreeMap<ServeId, ()>,
+    active: BTreeSet<ServeId>,
     max_active: usize,
 }
 
 impl Default for Desk {
+    /// A desk with the limit of hardening 4.2: 512 requests in handlers.
     fn default() -> Self {
         Self::new(REQUESTS_PER_CONNECTION)
     }
@@ -69,7 +70,7 @@ impl Desk {
     pub fn new(max_active: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),
-            active: BTreeMap::new(),
+            active: BTreeSet::new(),
             max_active,
         }
     }
@@ -89,29 +90,30 @@ impl Desk {
     ) -> Step<'a, H> {
         match event {
             Event::Request { id, header, body } => {
-                let name = header.action().unwrap_or_default();
-                let action = match actions.find(&name, header.version(), &header.envelope()) {
-                    Ok((action, _)) => action,
-                    Err(error) => {
-                        drop(name);
-                        return refuse(now, session, id, Some(body), error);
+                let found = actions.find(
+                    &header.action().unwrap_or_default(),
+                    header.version(),
+                    &header.envelope(),
+                );
+                match found {
+                    Err(error) => refuse(now, session, id, body, error),
+                    Ok((action, handler)) if action.is_streaming() => {
+                        match self.admit(id, may_start) {
+                            true => Step::Start(Job {
+                                id,
+                                header,
+                                body: JobBody::Stream(body),
+                                handler,
+                            }),
+                            false => refuse(now, session, id, body, overloaded()),
+                        }
                     }
-                };
-                if action.is_streaming() {
-                    drop(name);
-                    return self.start(
-                        now,
-                        session,
-                        actions,
-                        (id, header),
-                        JobBody::Stream(body),
-                        may_start,
-                    );
+                    Ok((action, _)) => {
+                        session.collect(now, body, action.body_limit());
+                        self.waiting.insert(body, (id, header));
+                        self.collected(now, session, actions, body, may_start)
+                    }
                 }
-                session.collect(now, body, action.body_limit());
-                drop(name);
-                self.waiting.insert(body, (id, header));
-                self.collected(now, session, actions, body, may_start)
             }
             Event::Readable(body) if self.waiting.contains_key(&body) => {
                 self.collected(now, session, actions, body, may_start)
@@ -119,7 +121,7 @@ impl Desk {
             Event::Ended(body) if self.waiting.contains_key(&body) => Step::Done,
             Event::Cancelled(id) => {
                 self.waiting.retain(|_, (waiting, _)| *waiting != id);
-                match self.active.contains_key(&id) {
+                match self.active.contains(&id) {
                     true => Step::Cancel(id),
                     false => Step::Done,
                 }
@@ -133,7 +135,7 @@ impl Desk {
     /// Returns whether it was in a handler, so that the caller's own count follows.
     pub fn finished(&mut self, now: Instant, session: &mut Session, id: ServeId) -> bool {
         session.abandon(now, id);
-        self.active.remove(&id).is_some()
+        self.active.remove(&id)
     }
 
     /// Requests in handlers.
@@ -156,70 +158,56 @@ impl Desk {
         let Some((id, header)) = self.waiting.remove(&body) else {
             return Step::Done;
         };
-        match take_body(now, session, body) {
-            Ok(whole) => self.start(
-                now,
-                session,
-                actions,
-                (id, header),
-                JobBody::Whole(whole),
-                may_start,
-            ),
-            Err(error) => match fault(&error) {
-                Some(error) => refuse(now, session, id, None, error),
-                None => Step::Done,
+        let whole = match take_body(now, session, body) {
+            Ok(whole) => whole,
+            Err(error) => {
+                return match fault(&error) {
+                    Some(error) => refuse(now, session, id, body, error),
+                    None => Step::Done,
+                };
+            }
+        };
+        let found = actions.find(
+            &header.action().unwrap_or_default(),
+            header.version(),
+            &header.envelope(),
+        );
+        match found {
+            Err(error) => refuse(now, session, id, body, error),
+            Ok((_, handler)) => match self.admit(id, may_start) {
+                true => Step::Start(Job {
+                    id,
+                    header,
+                    body: JobBody::Whole(whole),
+                    handler,
+                }),
+                false => refuse(now, session, id, body, overloaded()),
             },
         }
     }
 
-    fn start<'a, H>(
-        &mut self,
-        now: Instant,
-        session: &mut Session,
-        actions: &'a Actions<H>,
-        (id, header): (ServeId, Header),
-        body: JobBody,
-        may_start: impl FnOnce() -> bool,
-    ) -> Step<'a, H> {
-        let stream = match &body {
-            JobBody::Stream(stream) => Some(*stream),
-            JobBody::Whole(_) => None,
-        };
-        if self.active.len() >= self.max_active || !may_start() {
-            let error = RemoteError::refusal("overloaded", "Too many requests");
-            return refuse(now, session, id, stream, error);
+    fn admit(&mut self, id: ServeId, may_start: impl FnOnce() -> bool) -> bool {
+        let admitted = self.active.len() < self.max_active && may_start();
+        if admitted {
+            self.active.insert(id);
         }
-        let name = header.action().unwrap_or_default();
-        let found = actions.find(&name, header.version(), &header.envelope());
-        drop(name);
-        match found {
-            Ok((_, handler)) => {
-                self.active.insert(id, ());
-                Step::Start(Job {
-                    id,
-                    header,
-                    body,
-                    handler,
-                })
-            }
-            Err(error) => refuse(now, session, id, stream, error),
-        }
+        admitted
     }
 }
 
-/// Answers a request with an error, and drops what it still brings.
+fn overloaded() -> RemoteError {
+    RemoteError::refusal("overloaded", "Too many requests")
+}
+
 fn refuse<'a, H>(
     now: Instant,
     session: &mut Session,
     id: ServeId,
-    body: Option<RecvId>,
+    body: RecvId,
     error: RemoteError,
 ) -> Step<'a, H> {
-    if let Some(body) = body {
-        session.discard(now, body);
-    }
     // It fails only if there is nobody left to tell.
-    let _ = session.reply_error(now, id, error);
+    let _ = session.refuse(now, id, body, error);
     Step::Done
 }
 

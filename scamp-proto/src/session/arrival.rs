@@ -124,27 +124,24 @@ impl Session {
         }
         if self.draining || !self.connection.is_open() {
             let error = RemoteError::refusal("transport", "Service is shutting down");
-            return self.refuse(now, request_id, body, error);
+            return self.refuse_at_once(now, request_id, body, error);
         }
         if self.connection.is_discarding(body) && self.connection.body_error(body).is_none() {
             // The connection took it in only to have it refused (S-6).
-            if self.spend_abort(now) {
-                let error = RemoteError::refusal("overloaded", "Too many requests");
-                self.refuse(now, request_id, body, error);
-            }
-            return;
+            let error = RemoteError::refusal("overloaded", "Too many requests");
+            return self.refuse_at_once(now, request_id, body, error);
         }
         if let Some(BodyError::PeerError(text)) = self.connection.body_error(body) {
             // Aborted before anybody saw it: nothing is started (S-10, HD-28).
             let text = alloc::format!("Failed to receive request: {text}");
             if self.spend_abort(now) {
-                self.refuse(now, request_id, body, RemoteError::new("transport", text));
+                self.refuse_at_once(now, request_id, body, RemoteError::new("transport", text));
             }
             return;
         }
         if header.action().is_none() {
             let error = RemoteError::new("bad_request", "no action");
-            return self.refuse(now, request_id, body, error);
+            return self.refuse_at_once(now, request_id, body, error);
         }
         if !self.config.message_idle.is_zero() {
             self.connection
@@ -225,7 +222,7 @@ impl Session {
         if self.spend_bad_header(now) {
             if let Some(request_id) = header.request_id() {
                 let text = alloc::format!("unusable header field: {}", field.name());
-                self.refuse(now, request_id, body, RemoteError::new("bad_request", text));
+                self.refuse_at_once(now, request_id, body, RemoteError::new("bad_request", text));
             }
         }
     }
@@ -244,7 +241,7 @@ impl Session {
         }
         if let Some(request_id) = header.request_id() {
             let text = alloc::format!("unknown message type {word:?}");
-            self.refuse(now, request_id, body, RemoteError::new("bad_request", text));
+            self.refuse_at_once(now, request_id, body, RemoteError::new("bad_request", text));
         }
     }
 

@@ -148,7 +148,7 @@ impl Session {
         options: &RequestOptions,
         is_subscribe: bool,
     ) -> Result<SendId, SendError> {
-        let send = match self.connection.open_text(now, &self.scratch) {
+        let send = match self.connection.open_text(now, &self.scratch, false) {
             Err(SendError::MsgnoExhausted) => {
                 self.draining = true;
                 self.settle(now);

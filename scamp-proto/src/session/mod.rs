@@ -202,7 +202,7 @@ impl Session {
         }
         self.scratch.clear();
         write_plain(kind, None, fields, &mut self.scratch)?;
-        let id = self.connection.open_text(now, &self.scratch)?;
+        let id = self.connection.open_text(now, &self.scratch, false)?;
         self.settle(now);
         Ok(id)
     }

@@ -10,6 +10,7 @@ use super::subscription::{Board, Change, event_body};
 use super::{RecvId, SendId, Session};
 use crate::Instant;
 use crate::error::SendError;
+use crate::note::What;
 use crate::wire::{RemoteError, ReplyHead, RequestId, write_plain};
 
 #[derive(Debug)]
@@ -35,13 +36,23 @@ impl Session {
         id: ServeId,
         head: &ReplyHead<'_>,
     ) -> Result<SendId, SendError> {
+        self.begin_reply_to(now, id, head, false)
+    }
+
+    fn begin_reply_to(
+        &mut self,
+        now: Instant,
+        id: ServeId,
+        head: &ReplyHead<'_>,
+        is_answer: bool,
+    ) -> Result<SendId, SendError> {
         let serving = self.serving.get_mut(&id.0).ok_or(SendError::NotOpen)?;
         if serving.reply.is_some() || serving.topics.is_some() {
             return Err(SendError::NotOpen);
         }
         self.scratch.clear();
         head.write(&serving.request_id, &mut self.scratch)?;
-        let send = self.connection.open_text(now, &self.scratch)?;
+        let send = self.connection.open_text(now, &self.scratch, is_answer)?;
         serving.reply = Some(send);
         self.answers.insert(send, id.0);
         self.settle(now);
@@ -70,7 +81,7 @@ impl Session {
             error: Some(error),
             ..ReplyHead::default()
         };
-        let send = match self.reply(now, id, &head) {
+        let send = match self.begin_reply_to(now, id, &head, true) {
             Err(SendError::BadField(_) | SendError::HeaderTooLarge(_)) => self.reply(
                 now,
                 id,
@@ -82,6 +93,25 @@ impl Session {
             sent => sent,
         }?;
         self.finish(now, send)
+    }
+
+    /// Answers with an error a request that nothing was started for, drops its body, and says so in
+    /// a note (V-6, R-17).
+    ///
+    /// # Errors
+    ///
+    /// As [`reply_error`](Self::reply_error).
+    pub fn refuse(
+        &mut self,
+        now: Instant,
+        id: ServeId,
+        body: RecvId,
+        error: RemoteError,
+    ) -> Result<(), SendError> {
+        let text = error.text.chars().take(128).collect();
+        self.connection.note(What::RequestRefused(text));
+        self.discard(now, body);
+        self.reply_error(now, id, error)
     }
 
     /// Answers a request that nobody answered: its handler is gone (S-19).
@@ -171,7 +201,9 @@ impl Session {
             Some(id) => write_done(id, &mut self.scratch),
             None => write_plain(kind, None, &[], &mut self.scratch)?,
         }
-        let send = self.connection.open_text(now, &self.scratch)?;
+        let send = self
+            .connection
+            .open_text(now, &self.scratch, id.is_some())?;
         let mut body = Bytes::from(body);
         self.connection.write(now, send, &mut body)?;
         if body.is_empty() {
@@ -226,16 +258,15 @@ impl Session {
     }
 
     /// Answers with an error what is not passed on, and drops its body (V-6).
-    pub(super) fn refuse(
+    pub(super) fn refuse_at_once(
         &mut self,
         now: Instant,
         request_id: RequestId,
         body: RecvId,
         error: RemoteError,
     ) {
-        self.connection.discard(now, body);
         let id = self.begin_serving(request_id, None);
-        if self.reply_error(now, id, error).is_err() {
+        if self.refuse(now, id, body, error).is_err() {
             self.serving.remove(&id.0);
         }
     }
