@@ -4,7 +4,7 @@
 //!
 //! * `scamp-count` counts instructions, allocations and writes of the core ([`count`]). It needs
 //!   no quiet machine and no feature.
-//! * `scamp-bench` runs scamp beside tonic, tarpc and raw TLS ([`compare`]), with feature
+//! * `scamp-bench` runs scamp beside tonic, tarpc and raw TLS (module `compare`), with feature
 //!   `compare`. Only its ratios mean anything, and only those taken inside one run.
 //!
 //! Both print the goals beside the results.

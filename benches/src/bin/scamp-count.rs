@@ -3,7 +3,8 @@
 //! `scamp-count [NAME...]` prints a table of all jobs, or of those whose name begins with one of
 //! the words, and fails if one costs more than its budget by over two in a hundred.
 //! `scamp-count --table` prints the budgets' table anew. Instructions need valgrind; without it
-//! that column is empty.
+//! that column is empty. With feature `compare`, `scamp-count whole-stack [KIND...]` counts both
+//! ends of each kind in one thread, TLS and runtime included.
 
 use std::alloc::System;
 use std::io;
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["run", name, times] => run(name, times),
         ["--table"] => table(),
+        #[cfg(feature = "compare")]
+        ["both", kind, case, requests] => both(kind, case, requests),
+        #[cfg(feature = "compare")]
+        ["whole-stack", kinds @ ..] => whole_stack(kinds),
         names => report(names),
     };
     match result {
@@ -38,6 +43,26 @@ fn run(name: &str, times: &str) -> io::Result<()> {
     let job = job.ok_or_else(|| io::Error::other(format!("no such job: {name}")))?;
     (job.run)(times.parse().map_err(io::Error::other)?);
     Ok(())
+}
+
+/// Does echoes of one kind and nothing else, for valgrind to count.
+#[cfg(feature = "compare")]
+fn both(kind: &str, case: &str, requests: &str) -> io::Result<()> {
+    let requests = requests.parse().map_err(io::Error::other)?;
+    scamp_bench::compare::whole_stack::both(kind.parse()?, &case.parse()?, requests)?;
+    Ok(())
+}
+
+/// Counts the kinds named, or all.
+#[cfg(feature = "compare")]
+fn whole_stack(names: &[&str]) -> io::Result<()> {
+    use scamp_bench::compare::kinds::Kind;
+    let kinds = names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<io::Result<Vec<Kind>>>()?;
+    let kinds = if kinds.is_empty() { Kind::ALL } else { &kinds };
+    scamp_bench::compare::whole_stack::report(kinds, ALLOCATOR)
 }
 
 /// Prints the rows of the budgets' table.

@@ -29,6 +29,8 @@ pub enum Figure {
     Requests,
     /// Megabytes of bulk reply in a second.
     Megabytes,
+    /// CPU time of both ends for a gigabyte of bulk reply.
+    CpuPerGigabyte,
     /// CPU time of both ends for one request.
     CpuPerRequest,
     /// Median round-trip time.
@@ -68,11 +70,21 @@ impl Figure {
         }
     }
 
+    /// The figure that says what `shape` costs, which a busy machine distorts less than a rate.
+    pub fn cost_of(shape: Shape) -> Option<Self> {
+        match shape {
+            Shape::Echo { .. } => Some(Self::CpuPerRequest),
+            Shape::Bulk { .. } | Shape::Beside { .. } => Some(Self::CpuPerGigabyte),
+            Shape::Idle { .. } => None,
+        }
+    }
+
     /// Its value in `outcome`.
     pub fn of(self, outcome: &Outcome) -> f64 {
         match self {
             Self::Requests => outcome.requests_per_second(),
             Self::Megabytes => outcome.megabytes_per_second(),
+            Self::CpuPerGigabyte => outcome.cpu_per_gigabyte(),
             Self::CpuPerRequest => outcome.cpu_per_request(),
             Self::P50 => outcome.p50_us,
             Self::Memory => outcome.octets_per_connection,
@@ -100,6 +112,7 @@ impl fmt::Display for Figure {
         f.write_str(match self {
             Self::Requests => "requests/s",
             Self::Megabytes => "MB/s",
+            Self::CpuPerGigabyte => "CPU per GB",
             Self::CpuPerRequest => "CPU per request",
             Self::P50 => "p50",
             Self::Memory => "memory per connection",

@@ -18,3 +18,4 @@ pub mod report;
 pub mod run;
 pub mod side_by_side;
 pub mod tls;
+pub mod whole_stack;

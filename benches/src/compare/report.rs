@@ -62,59 +62,70 @@ impl Report {
         Ok(())
     }
 
-    /// Prints the table of one case.
+    /// Prints the table of one case. Its last columns say how much better the first kind is than
+    /// each, by the main figure and by CPU time.
     pub fn case(&self, case: &Case, kinds: &[Kind]) {
-        println!("\n{case}");
-        let figure = Figure::main_of(case.shape);
         let Some(first) = kinds.first() else { return };
+        println!("\n{case}");
         println!(
-            "  {:<12} {:>29}   {:>8} {:>8}   {:>19}   {first} / this",
+            "  {:<11} {:>29} {:>9} {:>9}  {:<23}  {first} / this{:17}by CPU",
             "",
             figure_heading(case.shape),
             "p50 us",
             "p99 us",
             cpu_heading(case.shape),
+            "",
         );
         for kind in kinds {
-            let Some(outcomes) = self.of(&case.to_string(), &kind.to_string()) else {
-                continue;
-            };
-            let main = Spread::of(outcomes.iter().map(|one| scaled(figure, one)));
-            let middle =
-                |figure: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(figure)).median;
-            let ratio = self.ratios(
-                figure,
-                (&case.to_string(), &first.to_string()),
-                (&case.to_string(), &kind.to_string()),
-            );
-            let (client, server) = match case.shape {
-                Shape::Echo { .. } => (
-                    middle(|one| one.client_cpu * 1e6 / one.requests as f64),
-                    middle(|one| one.server_cpu * 1e6 / one.requests as f64),
-                ),
-                Shape::Bulk { .. } | Shape::Beside { .. } => (
-                    middle(|one| one.client_cpu * 1e9 / one.octets as f64),
-                    middle(|one| one.server_cpu * 1e9 / one.octets as f64),
-                ),
-                Shape::Idle { .. } => (0.0, 0.0),
-            };
-            print!(
-                "  {:<12} {:>9.1} {:>9.1} {:>9.1}   {:>8.1} {:>8.1}   {client:>8.2} + {server:>8.2}",
-                kind.to_string(),
-                main.least,
-                main.median,
-                main.most,
-                middle(|one| one.p50_us),
-                middle(|one| one.p99_us),
-            );
-            match ratio {
-                Some(ratio) => println!("   {}", ratio.text()),
-                None => println!(),
-            }
-            if let Shape::Beside { .. } = case.shape {
-                let bulk = Spread::of(outcomes.iter().map(Outcome::megabytes_per_second));
-                println!("  {:<12} beside it, MB/s: {}", "", bulk.text());
-            }
+            self.row(case, *kind, *first);
+        }
+    }
+
+    fn row(&self, case: &Case, kind: Kind, first: Kind) {
+        let (case_text, kind_text) = (case.to_string(), kind.to_string());
+        let Some(outcomes) = self.of(&case_text, &kind_text) else {
+            return;
+        };
+        let figure = Figure::main_of(case.shape);
+        let main = Spread::of(outcomes.iter().map(|one| scaled(figure, one)));
+        let middle =
+            |figure: &dyn Fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(figure)).median;
+        print!(
+            "  {kind_text:<11} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1}",
+            main.least,
+            main.median,
+            main.most,
+            middle(&|one| one.p50_us),
+            middle(&|one| one.p99_us),
+        );
+        // For each request, or for each gigabyte.
+        let per = |one: &Outcome| match case.shape {
+            Shape::Echo { .. } => 1e6 / one.requests as f64,
+            Shape::Bulk { .. } | Shape::Beside { .. } => 1e9 / one.octets as f64,
+            Shape::Idle { .. } => 0.0,
+        };
+        print!(
+            "  {:>9.2} + {:>9.2}  ",
+            middle(&|one| one.client_cpu * per(one)),
+            middle(&|one| one.server_cpu * per(one)),
+        );
+        let first_text = first.to_string();
+        let (subject, this) = (
+            (case_text.as_str(), first_text.as_str()),
+            (&*case_text, &*kind_text),
+        );
+        if let Some(ratio) = self.ratios(figure, subject, this) {
+            print!("  {:<28}", ratio.text());
+        }
+        if let Some(ratio) =
+            Figure::cost_of(case.shape).and_then(|cost| self.ratios(cost, this, subject))
+        {
+            print!("  {:.3}", ratio.median);
+        }
+        println!();
+        if let Shape::Beside { .. } = case.shape {
+            let bulk = Spread::of(outcomes.iter().map(Outcome::megabytes_per_second));
+            println!("  {:<11} MB/s beside it: {}", "", bulk.text());
         }
     }
 
@@ -211,7 +222,9 @@ fn scaled(figure: Figure, outcome: &Outcome) -> f64 {
     match figure {
         Figure::Requests => figure.of(outcome) / 1e3,
         Figure::Memory => figure.of(outcome) / 1024.0,
-        Figure::Megabytes | Figure::CpuPerRequest | Figure::P50 => figure.of(outcome),
+        Figure::Megabytes | Figure::CpuPerGigabyte | Figure::CpuPerRequest | Figure::P50 => {
+            figure.of(outcome)
+        }
     }
 }
 

@@ -86,20 +86,6 @@ pub fn client(
     })
 }
 
-/// Both ends in one thread, for exactly `requests` requests; returns the write calls of both.
-pub fn both(kind: Kind, case: &Case, requests: u64) -> io::Result<u64> {
-    runtime(0)?.block_on(async {
-        let listener = Listener::bind().await?;
-        let certificate = listener.identity().certificate.clone();
-        let target = Target::new(listener.address()?, certificate)?;
-        let serving = case.clone();
-        let server = tokio::spawn(async move { kinds::serve(kind, &serving, listener).await });
-        kinds::client(kind, case, &target, &Run::counted(requests)).await?;
-        server.abort();
-        Ok(super::tls::writes())
-    })
-}
-
 fn run_case(plan: &Plan, case: &Case, kinds: &[Kind], report: &mut Report) -> io::Result<()> {
     let mut servers = Vec::new();
     for kind in kinds {
@@ -208,7 +194,7 @@ async fn idle(kind: Kind, target: &Target, server: u32, connections: usize) -> i
 }
 
 /// The runtime that every kind uses at both ends.
-fn runtime(workers: usize) -> io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime(workers: usize) -> io::Result<tokio::runtime::Runtime> {
     match workers {
         0 => tokio::runtime::Builder::new_current_thread()
             .enable_all()

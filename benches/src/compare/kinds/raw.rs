@@ -210,13 +210,14 @@ async fn write_in_three(
     Ok(())
 }
 
-/// The server's end of bulk: pieces of `chunk` octets, with at most `window` unacknowledged where
-/// there is a window, but always one piece.
+/// The server's end of bulk: pieces of `chunk` octets, short ones together as far as a record goes,
+/// with at most `window` unacknowledged where there is a window, but always one piece.
 async fn pour_out(mut stream: ServerStream, window: Option<usize>, chunk: usize) -> io::Result<()> {
-    let piece = vec![b'x'; chunk];
+    let together = (RECORD_SIZE / chunk).max(1);
+    let pieces = vec![b'x'; chunk * together];
     let Some(window) = window else {
         loop {
-            stream.write_all(&piece).await?;
+            stream.write_all(&pieces).await?;
         }
     };
     let (piece_size, window) = (chunk as u64, window.max(chunk) as u64);
@@ -224,9 +225,14 @@ async fn pour_out(mut stream: ServerStream, window: Option<usize>, chunk: usize)
     let mut acks = vec![0; READ_SIZE];
     let mut partial = 0;
     loop {
-        while sent + piece_size <= acknowledged + window {
-            stream.write_all(&piece).await?;
-            sent += piece_size;
+        loop {
+            let room = (acknowledged + window).saturating_sub(sent) / piece_size;
+            let octets = chunk * usize::try_from(room).map_or(together, |room| room.min(together));
+            if octets == 0 {
+                break;
+            }
+            stream.write_all(&pieces[..octets]).await?;
+            sent += octets as u64;
         }
         stream.flush().await?;
         let octets = stream.read(&mut acks[partial..]).await?;
