@@ -47,6 +47,8 @@ mod outbox;
 mod rand;
 pub mod service;
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod time;
 pub mod wire;
 

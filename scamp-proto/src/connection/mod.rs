@@ -57,11 +57,12 @@ mod incoming;
 mod outgoing;
 mod pause;
 mod receive;
+mod table;
 mod timers;
 mod transmit;
 mod window;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use core::time::Duration;
 
@@ -76,6 +77,7 @@ use self::inbound::Inbound;
 use self::incoming::{Incoming, Mode};
 use self::outgoing::{Ending, Outgoing};
 use self::pause::Pause;
+use self::table::Table;
 use self::timers::Timers;
 use self::transmit::Queues;
 use self::window::{Growth, Window};
@@ -165,9 +167,9 @@ pub struct Connection {
     state: State,
     clock: Instant,
     inbound: Inbound,
-    incoming: BTreeMap<MsgNo, Incoming>,
+    incoming: Table<Incoming>,
     spare: Spare,
-    outgoing: BTreeMap<MsgNo, Outgoing>,
+    outgoing: Table<Outgoing>,
     next_in: MsgNo,
     next_out: MsgNo,
     /// Incoming messages that the peer has not ended.
@@ -218,9 +220,9 @@ impl Connection {
             state: State::Open,
             clock: now,
             inbound: Inbound::default(),
-            incoming: BTreeMap::new(),
+            incoming: Table::new(MsgNo(config.first_msgno)),
             spare: Spare::default(),
-            outgoing: BTreeMap::new(),
+            outgoing: Table::new(MsgNo(config.first_msgno)),
             next_in: MsgNo(config.first_msgno),
             next_out: MsgNo(config.first_msgno),
             open_in: 0,
@@ -280,7 +282,7 @@ impl Connection {
         let window = Window::new(self.growth.start());
         self.queues.push_head(msgno, header, is_answer);
         self.outgoing
-            .insert(msgno, Outgoing::new(header.len(), is_answer, window));
+            .push(Outgoing::new(header.len(), is_answer, window));
         self.settle();
         Ok(SendId(msgno))
     }
@@ -363,7 +365,7 @@ impl Connection {
         if matches!(self.state, State::Closed { .. }) {
             return Err(SendError::Closed);
         }
-        let message = self.outgoing.get(&id.0).ok_or(SendError::NotOpen)?;
+        let message = self.outgoing.get(id.0).ok_or(SendError::NotOpen)?;
         if matches!(message.ending, Ending::Abort(_)) {
             return Err(SendError::NotOpen);
         }
@@ -412,7 +414,7 @@ impl Connection {
     /// [`BodyError::BodyTooLarge`] or [`BodyError::Overloaded`] at once; the rest is dropped.
     pub fn collect(&mut self, now: Instant, id: RecvId, limit: usize) {
         self.tick(now);
-        let Some(message) = self.incoming.get_mut(&id.0) else {
+        let Some(message) = self.incoming.get_mut(id.0) else {
             return;
         };
         if message.mode == Mode::Stream {
@@ -428,7 +430,7 @@ impl Connection {
     /// Sets when a message's octets are acknowledged; what was acknowledged stays so.
     pub fn set_ack_policy(&mut self, now: Instant, id: RecvId, policy: AckPolicy) {
         self.tick(now);
-        if let Some(message) = self.incoming.get_mut(&id.0) {
+        if let Some(message) = self.incoming.get_mut(id.0) {
             message.policy = policy;
             self.queue_ack(id.0);
         }
@@ -443,7 +445,7 @@ impl Connection {
     /// [`SendError::NotOpen`] if there is no such message.
     pub fn ack(&mut self, now: Instant, id: RecvId, total: u64) -> Result<(), SendError> {
         self.tick(now);
-        let message = self.incoming.get_mut(&id.0).ok_or(SendError::NotOpen)?;
+        let message = self.incoming.get_mut(id.0).ok_or(SendError::NotOpen)?;
         if total > message.received || total < message.manual {
             return Err(SendError::AckOutOfRange);
         }
@@ -456,7 +458,7 @@ impl Connection {
     /// Ends a message that brings no octet for `limit`: [`BodyError::Timeout`] (HD-30).
     pub fn limit_silence(&mut self, now: Instant, id: RecvId, limit: Duration) {
         self.tick(now);
-        if let Some(message) = self.incoming.get_mut(&id.0) {
+        if let Some(message) = self.incoming.get_mut(id.0) {
             message.idle_limit = Some(limit);
             if !message.idle_armed {
                 message.idle_armed = true;
@@ -569,7 +571,7 @@ impl Connection {
 
     /// Whether the peer's packets have ended a message that is not read to its end.
     pub(crate) fn body_error(&self, id: RecvId) -> Option<&BodyError> {
-        match &self.incoming.get(&id.0)?.outcome {
+        match &self.incoming.get(id.0)?.outcome {
             Some(Err(error)) => Some(error),
             _ => None,
         }
@@ -578,20 +580,20 @@ impl Connection {
     /// Whether the HEADER of a message of ours has left; `None` once the message has left whole.
     pub(crate) fn is_begun(&self, id: SendId) -> Option<bool> {
         self.outgoing
-            .get(&id.0)
+            .get(id.0)
             .map(|message| message.header_len == 0)
     }
 
     /// Whether a body's octets are dropped as they come.
     pub(crate) fn is_discarding(&self, id: RecvId) -> bool {
         self.incoming
-            .get(&id.0)
+            .get(id.0)
             .is_none_or(|message| message.mode == Mode::Discard)
     }
 
     /// Whether a message of ours is still open for writing.
     pub(crate) fn is_writable(&self, id: SendId) -> bool {
-        self.outgoing.get(&id.0).is_some_and(Outgoing::is_open)
+        self.outgoing.get(id.0).is_some_and(Outgoing::is_open)
     }
 
     /// Whether any message of ours has not left whole.
@@ -614,7 +616,7 @@ impl Connection {
 
     /// Whether a read of this message would bring something.
     pub fn is_readable(&self, id: RecvId) -> bool {
-        self.incoming.get(&id.0).is_some_and(Incoming::is_readable)
+        self.incoming.get(id.0).is_some_and(Incoming::is_readable)
     }
 
     /// Takes the time; it never goes back.
@@ -677,12 +679,12 @@ impl Connection {
             .outgoing
             .iter()
             .filter(|(_, message)| message.is_open())
-            .map(|(id, _)| *id)
+            .map(|(msgno, _)| msgno)
             .collect();
         for msgno in open {
             let begun = self
                 .outgoing
-                .get(&msgno)
+                .get(msgno)
                 .is_some_and(|message| message.header_len == 0);
             self.abort_message(msgno, "connection closed");
             self.emit(Event::Lost {
@@ -699,7 +701,7 @@ impl Connection {
             return;
         }
         self.lose_incoming();
-        for (msgno, message) in core::mem::take(&mut self.outgoing) {
+        for (msgno, message) in self.outgoing.take_all() {
             if !matches!(message.ending, Ending::Abort(_)) {
                 self.events.push_back(Event::Lost {
                     id: SendId(msgno),
@@ -730,7 +732,7 @@ impl Connection {
     /// Every message the peer has not ended is lost; what it brought can still be read (S-30).
     fn lose_incoming(&mut self) {
         let mut told = alloc::vec::Vec::new();
-        for (msgno, message) in &mut self.incoming {
+        for (msgno, message) in self.incoming.iter_mut() {
             if message.ended {
                 continue;
             }
@@ -743,7 +745,7 @@ impl Connection {
             if message.mode != Mode::Discard && message.outcome.is_none() {
                 message.outcome = Some(Err(BodyError::ConnectionLost));
             }
-            told.push(*msgno);
+            told.push(msgno);
         }
         self.open_in = 0;
         for msgno in told {
@@ -758,7 +760,7 @@ impl Connection {
         id: RecvId,
         take: impl FnOnce(&mut Body, &mut Spare) -> T,
     ) -> Read<T> {
-        let Some(message) = self.incoming.get_mut(&id.0) else {
+        let Some(message) = self.incoming.get_mut(id.0) else {
             return Read::Gone;
         };
         message.readable_queued = false;
@@ -799,7 +801,7 @@ impl Connection {
 
     /// Drops a message's octets now and later; `error` is what the application is told, if anything.
     fn discard_message(&mut self, msgno: MsgNo, error: Option<BodyError>) {
-        let Some(message) = self.incoming.get_mut(&msgno) else {
+        let Some(message) = self.incoming.get_mut(msgno) else {
             return;
         };
         let dropped = message.body.clear();
@@ -819,7 +821,7 @@ impl Connection {
     }
 
     fn abort_message(&mut self, msgno: MsgNo, text: &str) {
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         self.queued -= core::mem::take(&mut message.queued);
@@ -832,7 +834,7 @@ impl Connection {
 
     /// Tells the application that a message has something to read, once until it reads.
     fn announce(&mut self, msgno: MsgNo) {
-        let Some(message) = self.incoming.get_mut(&msgno) else {
+        let Some(message) = self.incoming.get_mut(msgno) else {
             return;
         };
         if message.is_readable() && !message.readable_queued {
@@ -842,7 +844,7 @@ impl Connection {
     }
 
     fn queue_ack(&mut self, msgno: MsgNo) {
-        let Some(message) = self.incoming.get_mut(&msgno) else {
+        let Some(message) = self.incoming.get_mut(msgno) else {
             return;
         };
         if !message.ack_queued && message.wants_ack() {
@@ -852,8 +854,8 @@ impl Connection {
     }
 
     fn free_if_done(&mut self, msgno: MsgNo) {
-        if self.incoming.get(&msgno).is_some_and(Incoming::is_done) {
-            if let Some(message) = self.incoming.remove(&msgno) {
+        if self.incoming.get(msgno).is_some_and(Incoming::is_done) {
+            if let Some(message) = self.incoming.remove(msgno) {
                 self.buffered -= message.header_cost;
                 self.floods.small_debt -= message.small_debt;
             }
@@ -968,7 +970,7 @@ impl Duplex for Connection {
 /// The message, if octets may still be added to it.
 fn open_for_writing<'a>(
     state: &State,
-    outgoing: &'a mut BTreeMap<MsgNo, Outgoing>,
+    outgoing: &'a mut Table<Outgoing>,
     id: SendId,
 ) -> Result<&'a mut Outgoing, SendError> {
     match state {
@@ -976,7 +978,7 @@ fn open_for_writing<'a>(
         State::Closing(..) | State::Closed { .. } => return Err(SendError::Closed),
     }
     outgoing
-        .get_mut(&id.0)
+        .get_mut(id.0)
         .filter(|message| message.is_open())
         .ok_or(SendError::NotOpen)
 }

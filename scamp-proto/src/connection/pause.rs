@@ -108,7 +108,7 @@ impl Connection {
             .incoming
             .iter()
             .filter(|(_, message)| message.mode == Mode::Stream)
-            .map(|(msgno, message)| (message.body.held() + message.header_cost, *msgno))
+            .map(|(msgno, message)| (message.body.held() + message.header_cost, msgno))
             .filter(|(size, _)| *size > 0)
             .collect();
         sizes.sort_unstable();

@@ -38,7 +38,7 @@ impl Connection {
                 self.packet(line, &body)
             }
             Arrival::Piece(line, octets) => {
-                if let Some(message) = self.incoming.get_mut(&line.msgno) {
+                if let Some(message) = self.incoming.get_mut(line.msgno) {
                     if !message.ended && message.mode != Mode::Discard {
                         message.body.push(octets, &mut self.spare);
                         *held_in(message.mode, &mut self.buffered, &mut self.collected) +=
@@ -112,7 +112,7 @@ impl Connection {
             self.note(What::LimitHit("wire.max_open_messages", limit as u64));
         }
         self.buffered += message.header_cost;
-        self.incoming.insert(msgno, message);
+        self.incoming.push(message);
         self.emit(Event::Opened {
             id: RecvId(msgno),
             header,
@@ -123,7 +123,7 @@ impl Connection {
     /// A whole DATA packet in one piece.
     #[inline]
     fn data(&mut self, line: Line, body: &[u8]) -> Result<(), ViolationKind> {
-        let message = match self.incoming.get_mut(&line.msgno) {
+        let message = match self.incoming.get_mut(line.msgno) {
             Some(message) if !message.ended => message,
             _ => return Err(ViolationKind::NoSuchMessage(line.msgno)),
         };
@@ -140,7 +140,7 @@ impl Connection {
     /// All octets of a DATA packet are with their message.
     #[inline]
     fn data_complete(&mut self, line: Line) -> Result<(), ViolationKind> {
-        let message = match self.incoming.get_mut(&line.msgno) {
+        let message = match self.incoming.get_mut(line.msgno) {
             Some(message) if !message.ended => message,
             _ => return Err(ViolationKind::NoSuchMessage(line.msgno)),
         };
@@ -158,7 +158,7 @@ impl Connection {
 
     /// Collected bodies have bounds; the rest is told and acknowledged.
     pub(super) fn after_arrival(&mut self, msgno: MsgNo) {
-        let Some(message) = self.incoming.get_mut(&msgno) else {
+        let Some(message) = self.incoming.get_mut(msgno) else {
             return;
         };
         if let Mode::Collect { limit } = message.mode {
@@ -186,7 +186,7 @@ impl Connection {
 
     /// EOF or TXERR.
     fn ended(&mut self, msgno: MsgNo, outcome: Result<(), BodyError>) -> Result<(), ViolationKind> {
-        let message = match self.incoming.get_mut(&msgno) {
+        let message = match self.incoming.get_mut(msgno) {
             Some(message) if !message.ended => message,
             _ => return Err(ViolationKind::NoSuchMessage(msgno)),
         };
@@ -202,7 +202,7 @@ impl Connection {
     }
 
     fn acked(&mut self, msgno: MsgNo, body: &[u8]) -> Result<(), ViolationKind> {
-        let message = match self.outgoing.get_mut(&msgno) {
+        let message = match self.outgoing.get_mut(msgno) {
             Some(message) if message.header_len == 0 => message,
             // Late, or for a message that never was: ignored, whatever it says.
             _ => return self.floods.idle_ack(self.stats.data_out),

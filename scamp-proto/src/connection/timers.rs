@@ -191,7 +191,7 @@ impl Connection {
     }
 
     fn expire_silence(&mut self, msgno: MsgNo) {
-        let Some(message) = self.incoming.get_mut(&msgno) else {
+        let Some(message) = self.incoming.get_mut(msgno) else {
             return;
         };
         let Some(limit) = message.idle_limit else {
@@ -215,7 +215,7 @@ impl Connection {
     }
 
     fn expire_stall(&mut self, msgno: MsgNo) {
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         message.stall_armed = false;

@@ -90,7 +90,7 @@ impl Connection {
         while bytes::Buf::remaining(out) < enough && self.emit_next(out) {}
         if self.queued <= self.config.max_queued / 2 {
             while let Some(msgno) = self.queues.blocked.pop_front() {
-                if let Some(message) = self.outgoing.get_mut(&msgno) {
+                if let Some(message) = self.outgoing.get_mut(msgno) {
                     message.is_blocked = false;
                 }
                 self.offer_room(msgno);
@@ -130,7 +130,7 @@ impl Connection {
     }
 
     fn emit_ack(&mut self, msgno: MsgNo, out: &mut Outbox) {
-        let Some(message) = self.incoming.get_mut(&msgno) else {
+        let Some(message) = self.incoming.get_mut(msgno) else {
             return;
         };
         message.ack_queued = false;
@@ -142,7 +142,7 @@ impl Connection {
 
     /// A HEADER if it is due, and the rest of the message if that is short.
     fn emit_short(&mut self, msgno: MsgNo, out: &mut Outbox) {
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         message.end_queued = false;
@@ -171,7 +171,7 @@ impl Connection {
 
     /// One turn in the ring: the rest of a message that is all here, or one DATA.
     fn emit_turn(&mut self, msgno: MsgNo, out: &mut Outbox) {
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         message.in_ring = false;
@@ -195,7 +195,7 @@ impl Connection {
     /// All that is left of a message, as far as the window goes, and its end.
     fn emit_rest(&mut self, msgno: MsgNo, out: &mut Outbox) {
         loop {
-            let Some(message) = self.outgoing.get_mut(&msgno) else {
+            let Some(message) = self.outgoing.get_mut(msgno) else {
                 return;
             };
             if message.queued == 0 {
@@ -209,7 +209,7 @@ impl Connection {
             }
             self.emit_data(msgno, len, out);
         }
-        let Some(message) = self.outgoing.remove(&msgno) else {
+        let Some(message) = self.outgoing.remove(msgno) else {
             return;
         };
         match message.ending {
@@ -221,7 +221,7 @@ impl Connection {
 
     #[inline]
     fn emit_data(&mut self, msgno: MsgNo, len: usize, out: &mut Outbox) {
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         encode_line(PacketType::Data, msgno, len, out);
@@ -235,7 +235,7 @@ impl Connection {
 
     /// Whether the rest of a message is complete, one packet long at most, and fits its window.
     fn is_short(&self, msgno: MsgNo) -> bool {
-        self.outgoing.get(&msgno).is_some_and(|message| {
+        self.outgoing.get(msgno).is_some_and(|message| {
             !message.is_open()
                 && message.queued <= self.config.chunk_size
                 && message.queued as u64 <= message.window.room(&self.growth)
@@ -246,7 +246,7 @@ impl Connection {
     /// nowhere while its window is shut or it has nothing to send.
     pub(super) fn schedule(&mut self, msgno: MsgNo) {
         let short = self.is_short(msgno);
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         if message.header_len > 0 {
@@ -282,7 +282,7 @@ impl Connection {
     pub(super) fn offer_room(&mut self, msgno: MsgNo) {
         let chunk = self.config.chunk_size;
         let crowded = self.queued >= self.config.max_queued;
-        let Some(message) = self.outgoing.get_mut(&msgno) else {
+        let Some(message) = self.outgoing.get_mut(msgno) else {
             return;
         };
         if !message.wants_room || !message.is_open() {
@@ -301,9 +301,9 @@ impl Connection {
 
     /// The peer will not acknowledge any more, so nobody waits for it (F-2).
     pub(super) fn unblock_all(&mut self) {
-        let all: Vec<MsgNo> = self.outgoing.keys().copied().collect();
+        let all: Vec<MsgNo> = self.outgoing.iter().map(|(msgno, _)| msgno).collect();
         for msgno in all {
-            if let Some(message) = self.outgoing.get_mut(&msgno) {
+            if let Some(message) = self.outgoing.get_mut(msgno) {
                 message.blocked_since = None;
             }
             self.schedule(msgno);

@@ -89,8 +89,24 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
         let [out_client, out_server] = &mut self.outboxes;
         let [to_server, to_client] = &mut self.pipes;
         let (now, watch) = (self.now, &mut self.watch);
-        let a = turn(0, &mut self.client, now, out_client, to_server, to_client, watch);
-        let b = turn(1, &mut self.server, now, out_server, to_client, to_server, watch);
+        let a = turn(
+            0,
+            &mut self.client,
+            now,
+            out_client,
+            to_server,
+            to_client,
+            watch,
+        );
+        let b = turn(
+            1,
+            &mut self.server,
+            now,
+            out_server,
+            to_client,
+            to_server,
+            watch,
+        );
         a | b
     }
 

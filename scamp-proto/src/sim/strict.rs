@@ -90,7 +90,9 @@ impl Splitter {
             return Ok(());
         };
         if self.left > 0 {
-            let count = rest.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+            let count = rest
+                .len()
+                .min(usize::try_from(self.left).unwrap_or(usize::MAX));
             if packet.kind != Kind::Data {
                 packet.body.extend_from_slice(&rest[..count]);
             }
@@ -328,9 +330,20 @@ impl Strict {
         let Value::Object(fields) = &value else {
             return Err("header is no object".to_string());
         };
-        ensure(fields.values().all(|field| !field.is_null()), "null field (H-10)")?;
+        ensure(
+            fields.values().all(|field| !field.is_null()),
+            "null field (H-10)",
+        )?;
         let is_text = |name: &str| fields.get(name).is_none_or(Value::is_string);
-        for name in ["action", "envelope", "ticket", "identifying_token", "terminal", "error", "error_code"] {
+        for name in [
+            "action",
+            "envelope",
+            "ticket",
+            "identifying_token",
+            "terminal",
+            "error",
+            "error_code",
+        ] {
             ensure(is_text(name), "a field that is no string (H-10)")?;
         }
         for name in ["client_id", "version"] {
@@ -340,8 +353,13 @@ impl Strict {
         let id = fields.get("request_id");
         match fields.get("type").and_then(Value::as_str) {
             Some("request" | "subscribe") => {
-                let id = id.and_then(Value::as_u64).ok_or("request id no integer (H-5)")?;
-                ensure(id == self.next_request, "gap or repeat in request ids (H-5)")?;
+                let id = id
+                    .and_then(Value::as_u64)
+                    .ok_or("request id no integer (H-5)")?;
+                ensure(
+                    id == self.next_request,
+                    "gap or repeat in request ids (H-5)",
+                )?;
                 self.next_request += 1;
                 Ok(())
             }
@@ -362,7 +380,9 @@ fn answerable(json: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(json).ok()?;
     let kind = value.get("type").and_then(Value::as_str);
     let is_answer = matches!(kind, Some("reply" | "subscribe_done"));
-    let id = value.get("request_id").filter(|id| !id.is_null() && !is_answer)?;
+    let id = value
+        .get("request_id")
+        .filter(|id| !id.is_null() && !is_answer)?;
     Some(id.to_string())
 }
 

@@ -46,7 +46,7 @@ impl Cut {
 impl Default for Link {
     fn default() -> Self {
         Self {
-            capacity: usize::MAX,
+            capacity: 1 << 30,
             delay: Duration::ZERO,
             rate: 0,
             piece: 65_536,
@@ -168,7 +168,11 @@ impl Pipe {
             (None, Some((at, _))) if !self.end_told => *at,
             (None, _) => return None,
         };
-        let stall = self.link.stalls.iter().find(|(from, to)| *from <= at && at < *to);
+        let stall = self
+            .link
+            .stalls
+            .iter()
+            .find(|(from, to)| *from <= at && at < *to);
         Some(stall.map_or(at, |(_, to)| *to))
     }
 

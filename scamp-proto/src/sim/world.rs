@@ -1,0 +1,269 @@
+//! Two sessions, two applications, two pipes, one seed.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::app::App;
+use super::oracle::Oracle;
+use super::pair::Pair;
+use super::personality::Personality;
+use super::script::{Happening, Profile, Script, What};
+use super::strict::Strict;
+use crate::session::{Config, Session, Side};
+use crate::{Duplex, End, Instant, Outbox, Rng, limits};
+
+/// One run of the simulator.
+#[derive(Debug)]
+pub struct World {
+    pair: Pair<Peer, Peer, Oracle>,
+    apps: [App; 2],
+    script: Script,
+    rng: Rng,
+}
+
+/// One end: ours, or somebody else's.
+#[derive(Debug)]
+pub enum Peer {
+    /// The machine under test.
+    Ours(Session),
+    /// A simple machine with the habits of another implementation (HD-55).
+    Theirs(Personality),
+}
+
+/// What a run came to; equal runs have equal reports (HD-57).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Report {
+    /// Everything that passed and was told, as one number.
+    pub trace: u64,
+    /// When it was over.
+    pub ended: Instant,
+    /// Octets that left, by side.
+    pub octets: [u64; 2],
+}
+
+impl World {
+    /// The run of a seed.
+    pub fn from_seed(seed: u64, profile: Profile) -> Self {
+        let mut rng = Rng::new(seed);
+        let script = Script::draw(&mut rng, profile);
+        Self::new(script)
+    }
+
+    /// The run of a script between two sessions.
+    pub fn new(script: Script) -> Self {
+        let sides = [Side::Client, Side::Server];
+        let ends = [0, 1].map(|index| {
+            let config: Config = script.configs[index].clone();
+            Peer::Ours(Session::new(config, sides[index], Instant::EPOCH))
+        });
+        Self::between(script, ends)
+    }
+
+    /// The run of a script between these ends.
+    pub fn between(script: Script, ends: [Peer; 2]) -> Self {
+        let strict = script.configs.each_ref().map(|config| {
+            let conn = &config.connection;
+            let window = conn.max_inflight.unwrap_or(limits::WINDOW_CAP);
+            let mut strict = Strict::new(conn.chunk_size, window, conn.first_msgno);
+            strict.may_ping = true;
+            strict
+        });
+        let apps = [App::new(&script, 0), App::new(&script, 1)];
+        let [client, server] = ends;
+        let pair = Pair::over(client, server, script.links.clone(), Oracle::new(strict));
+        let rng = Rng::new(script.seed);
+        Self {
+            pair,
+            apps,
+            script,
+            rng,
+        }
+    }
+
+    /// Runs until both ends are done.
+    ///
+    /// # Panics
+    ///
+    /// When something happens that must not, or something that must does not (HD-49…HD-51, Q-5…Q-14).
+    pub fn run(mut self) -> Report {
+        let last_call = self.script.calm_from + LAST_CALL;
+        let too_late = self.script.calm_from + TOO_LATE;
+        let mut called = false;
+        let mut turns = 0_u32;
+        loop {
+            while self.turn() {
+                turns += 1;
+                assert!(turns < 20_000_000, "no end of turns at {:?}", self.pair.now);
+            }
+            self.check();
+            let now = self.pair.now;
+            if self.pair.is_over() && self.apps.iter().all(|app| app.next(now).is_none()) {
+                break;
+            }
+            if now >= last_call && !called {
+                called = true;
+                self.drain();
+                continue;
+            }
+            let apps = self.apps.iter().filter_map(|app| app.next(now));
+            let call = (!called).then_some(last_call);
+            let next = apps.chain(self.pair.next()).chain(call).min();
+            let Some(next) = next.filter(|next| *next <= too_late) else {
+                panic!(
+                    "stuck at {now:?}, next {next:?}: {:?} {:?}",
+                    self.apps[0], self.apps[1]
+                );
+            };
+            self.pair.now = now.max(next);
+            self.pair.alarm();
+        }
+        self.check_end();
+        Report {
+            trace: self.pair.watch.trace,
+            ended: self.pair.now,
+            octets: self.pair.pipes.each_ref().map(super::Pipe::taken),
+        }
+    }
+
+    /// Some turns of the drivers, and then of the applications; whether anything was done.
+    fn turn(&mut self) -> bool {
+        let mut moved = false;
+        for _ in 0..=self.rng.below(3) {
+            moved |= self.pair.step();
+        }
+        let now = self.pair.now;
+        let order = self.rng.below(2) as usize;
+        for side in [order, 1 - order] {
+            let peer = match side {
+                0 => &mut self.pair.client,
+                _ => &mut self.pair.server,
+            };
+            if let Peer::Ours(session) = peer {
+                moved |= self.apps[side].act(now, session, &self.script, &mut self.pair.watch);
+                check_memory(session, &self.script.configs[side], &self.script);
+            }
+        }
+        moved
+    }
+
+    /// What holds whenever nothing moves.
+    fn check(&self) {
+        for (side, session) in self.sessions() {
+            if !self.apps[side].is_asleep(self.pair.now) && !session.is_drained() {
+                self.pair.watch.check_deadlines(side, self.pair.now);
+            }
+        }
+    }
+
+    /// What holds when all is over.
+    fn check_end(&self) {
+        for (side, session) in self.sessions() {
+            assert!(
+                self.pair.watch.is_closed(side),
+                "side {side} was not told of the end"
+            );
+            self.pair.watch.check_outcomes(side);
+            if let Some(ends) = self.apps[side].loose_ends() {
+                panic!("side {side} waits for ever: {ends}");
+            }
+            assert!(
+                session.is_empty(),
+                "side {side} keeps something: {session:?} (R-11)"
+            );
+            assert_eq!(session.connection().memory(), 0, "side {side} holds octets");
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = self.pair.now;
+        for peer in [&mut self.pair.client, &mut self.pair.server] {
+            if let Peer::Ours(session) = peer {
+                session.drain(now);
+            }
+        }
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = (usize, &Session)> {
+        let peers = [&self.pair.client, &self.pair.server];
+        peers
+            .into_iter()
+            .enumerate()
+            .filter_map(|(side, peer)| match peer {
+                Peer::Ours(session) => Some((side, session)),
+                Peer::Theirs(_) => None,
+            })
+    }
+}
+
+/// no more is held than the limits allow, and one piece of input.
+fn check_memory(session: &Session, config: &Config, script: &Script) {
+    let conn = &config.connection;
+    let piece = script
+        .links
+        .iter()
+        .map(|link| link.piece)
+        .max()
+        .unwrap_or(0);
+    let bound = conn.max_buffered
+        + conn.max_collected
+        + conn.max_queued
+        + conn.max_control
+        + piece
+        + limits::PACKET_BODY
+        + 65_536;
+    let held = session.connection().memory();
+    assert!(held <= bound, "holds {held}, bound {bound} (Q-5)");
+}
+
+/// After the last fault, when what lasts for ever is ended from outside.
+const LAST_CALL: Duration = Duration::from_secs(600);
+
+/// After the last fault, when everything must be over: all timers one after the other.
+const TOO_LATE: Duration = Duration::from_secs(2000);
+
+impl Peer {
+    fn machine(&self) -> &dyn Duplex {
+        match self {
+            Self::Ours(session) => session,
+            Self::Theirs(peer) => peer,
+        }
+    }
+
+    fn machine_mut(&mut self) -> &mut dyn Duplex {
+        match self {
+            Self::Ours(session) => session,
+            Self::Theirs(peer) => peer,
+        }
+    }
+}
+
+impl Duplex for Peer {
+    fn receive(&mut self, now: Instant, bytes: &[u8]) {
+        self.machine_mut().receive(now, bytes);
+    }
+
+    fn receive_end(&mut self, now: Instant, end: End) {
+        self.machine_mut().receive_end(now, end);
+    }
+
+    fn wants_read(&self) -> bool {
+        self.machine().wants_read()
+    }
+
+    fn poll_transmit(&mut self, now: Instant, out: &mut Outbox) -> Option<usize> {
+        self.machine_mut().poll_transmit(now, out)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.machine().poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.machine_mut().handle_timeout(now);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.machine().is_drained()
+    }
+}
