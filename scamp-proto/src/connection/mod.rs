@@ -648,6 +648,8 @@ impl Connection {
         let busy = self.is_busy();
         if self.timers.note_busy(self.clock, busy) {
             self.spare.release();
+            self.incoming.release();
+            self.outgoing.release();
         }
         let pending = self.queues.has_output() && !self.is_closed();
         self.timers.note_output(self.clock, pending);

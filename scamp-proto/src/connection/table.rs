@@ -104,6 +104,13 @@ impl<T> Table<T> {
             .chain(row.filter_map(|(message, number)| Some((MsgNo(number), message?))))
     }
 
+    /// Gives memory back where there is nothing to hold.
+    pub(super) fn release(&mut self) {
+        if self.is_empty() && self.row.capacity() > ROW_IDLE {
+            self.row = VecDeque::new();
+        }
+    }
+
     /// Gives up the first place.
     fn shift(&mut self) -> Option<T> {
         self.base += 1;
@@ -118,6 +125,9 @@ impl<T> Table<T> {
             .map(|place| usize::try_from(place).unwrap_or(usize::MAX))
     }
 }
+
+/// Places an idle connection keeps.
+const ROW_IDLE: usize = 4;
 
 /// Empty places that are never worth moving anything for.
 const SLACK: usize = 64;

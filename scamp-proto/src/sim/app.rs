@@ -15,7 +15,7 @@ use crate::session::{
     AckPolicy, Board, Event, ExchangeId, Read, RecvId, RequestOptions, SendId, ServeId, Session,
 };
 use crate::wire::{RemoteError, ReplyHead, RequestHead};
-use crate::{Duplex, Instant, Rng, SendError};
+use crate::{Instant, Rng, SendError};
 
 /// One side's application.
 #[derive(Debug)]
@@ -594,9 +594,4 @@ impl App {
 
 fn topic(code: u8) -> &'static str {
     ["a", "b", "c"][usize::from(code % 3)]
-}
-
-/// Whether a session has anything left to do with its transport.
-pub(super) fn is_live(session: &Session) -> bool {
-    !session.is_drained()
 }

@@ -1,14 +1,12 @@
 //! Two sessions, two applications, two pipes, one seed.
 
-use alloc::string::ToString;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::app::App;
 use super::oracle::Oracle;
 use super::pair::Pair;
 use super::personality::Personality;
-use super::script::{Happening, Profile, Script, What};
+use super::script::{Profile, Script};
 use super::strict::Strict;
 use crate::session::{Config, Session, Side};
 use crate::{Duplex, End, Instant, Outbox, Rng, limits};

@@ -151,6 +151,12 @@ impl Field {
         }
     }
 
+    /// Its place in [`ALL`](Self::ALL).
+    #[expect(clippy::as_conversions, reason = "the places are 0 to 14")]
+    const fn index(self) -> usize {
+        self as usize
+    }
+
     pub(super) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "type" => Self::Type,
@@ -431,7 +437,7 @@ impl Header {
     }
 
     fn raw(&self, field: Field) -> Option<&str> {
-        self.fields.raw(field, self.as_raw())
+        self.fields.raw(field, self.as_json())
     }
 
     fn text_of(&self, field: Field) -> Option<Cow<'_, str>> {
@@ -444,10 +450,6 @@ impl Header {
             Some(b'"') => unescape(raw),
             _ => Some(Cow::Borrowed(raw)),
         }
-    }
-
-    fn as_raw(&self) -> &[u8] {
-        &self.text
     }
 }
 
@@ -478,7 +480,7 @@ impl Fields {
                 false => Field::from_name(plain),
                 true => unescape(raw).and_then(|key| Field::from_name(&key)),
             };
-            if let Some(slot) = field.and_then(|field| fields.span_mut(field)) {
+            if let Some(slot) = field.and_then(|field| fields.spans.get_mut(field.index())) {
                 *slot = if value.of(text) == "null" {
                     Span::default()
                 } else {
@@ -488,9 +490,9 @@ impl Fields {
         })
         .ok_or(NotObject)?;
         for field in Field::ALL {
-            if fields.judge(field, body).is_none() {
+            if fields.judge(field, text).is_none() {
                 fields.bad = fields.bad.or(Some(field));
-                if let Some(slot) = fields.span_mut(field) {
+                if let Some(slot) = fields.spans.get_mut(field.index()) {
                     *slot = Span::default();
                 }
             }
@@ -499,8 +501,8 @@ impl Fields {
     }
 
     /// Whether a field's value can be used; `None` if not.
-    fn judge(&mut self, field: Field, body: &[u8]) -> Option<()> {
-        let Some(raw) = self.raw(field, body) else {
+    fn judge(&mut self, field: Field, text: &str) -> Option<()> {
+        let Some(raw) = self.raw(field, text) else {
             return Some(());
         };
         let is_text = raw.starts_with('"');
@@ -561,25 +563,13 @@ impl Fields {
         Some(())
     }
 
-    fn raw<'a>(&self, field: Field, body: &'a [u8]) -> Option<&'a str> {
+    #[inline]
+    fn raw<'a>(&self, field: Field, text: &'a str) -> Option<&'a str> {
         let span = self
             .spans
-            .iter()
-            .zip(Field::ALL)
-            .find(|(_, known)| *known == field)?
-            .0;
-        if span.is_empty() {
-            return None;
-        }
-        core::str::from_utf8(body.get(span.range())?).ok()
-    }
-
-    fn span_mut(&mut self, field: Field) -> Option<&mut Span> {
-        self.spans
-            .iter_mut()
-            .zip(Field::ALL)
-            .find(|(_, known)| *known == field)
-            .map(|(span, _)| span)
+            .get(field.index())
+            .filter(|span| !span.is_empty())?;
+        text.get(span.range())
     }
 }
 

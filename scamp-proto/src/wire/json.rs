@@ -79,6 +79,19 @@ pub(super) fn is_value(text: &str) -> bool {
     scan.value(HEADER_DEPTH.saturating_sub(1)).is_some() && scan.peek().is_none()
 }
 
+/// Whether any octet of `word` is a quote, a backslash or a control character.
+#[inline]
+fn has_special(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // An octet below `n` borrows from its high bit; the octets above it may only seem to, which
+    // costs a closer look and nothing else.
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES.wrapping_mul(n)) & !word & HIGHS;
+    let quote = word ^ ONES.wrapping_mul(0x22);
+    let backslash = word ^ ONES.wrapping_mul(0x5C);
+    below(word, 0x20) | below(quote, 1) | below(backslash, 1) != 0
+}
+
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -124,6 +137,7 @@ impl Scanner<'_> {
     fn string(&mut self) -> Option<()> {
         self.expect(b'"')?;
         loop {
+            self.skip_plain();
             match self.next()? {
                 b'"' => return Some(()),
                 b'\\' => self.escape()?,
@@ -131,6 +145,17 @@ impl Scanner<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// Skips what is neither a quote, a backslash nor a control character, eight octets at a time.
+    #[inline]
+    fn skip_plain(&mut self) {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let plain = rest.chunks_exact(8).take_while(|chunk| {
+            let word = <[u8; 8]>::try_from(*chunk).map_or(0, u64::from_le_bytes);
+            !has_special(word)
+        });
+        self.at = self.at.wrapping_add(plain.count().wrapping_mul(8));
     }
 
     fn escape(&mut self) -> Option<()> {

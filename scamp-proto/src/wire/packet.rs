@@ -53,6 +53,18 @@ impl PacketType {
         }
     }
 
+    /// The type whose name and blank `input` begins with, and the length of the two.
+    #[inline]
+    pub(super) fn from_start(input: &[u8]) -> Option<(Self, usize)> {
+        match input {
+            [b'D', b'A', b'T', b'A', b' ', ..] => Some((Self::Data, 5)),
+            [b'A', b'C', b'K', b' ', ..] => Some((Self::Ack, 4)),
+            [b'E', b'O', b'F', b' ', ..] => Some((Self::Eof, 4)),
+            [b'H', b'E', b'A', b'D', b'E', b'R', b' ', ..] => Some((Self::Header, 7)),
+            _ => None,
+        }
+    }
+
     /// The type with these letters, packed into a number, first letter highest.
     #[inline]
     pub(super) fn from_packed(letters: u64) -> Option<Self> {
