@@ -358,13 +358,14 @@ impl<M: Duplex> Tls<M> {
         self.passed = 0;
     }
 
-    /// Says farewell, and decides whether the peer's is waited for (S-35).
+    /// Says farewell; the peer's is waited for if the machine listens on (S-35), as it does not after
+    /// a violation.
     fn close(&mut self, now: Instant) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
         }
         match self.state {
-            State::Open if is_listening(&self.inner) => {
+            State::Open if self.inner.wants_read() => {
                 self.state = State::Lingering(now + limits::CLOSE_LINGER);
             }
             State::Open | State::Lingering(_) | State::Shaking(_) => {
@@ -388,8 +389,9 @@ impl<M: Duplex> Duplex for Tls<M> {
             }
             self.take_records(now, &mut bytes);
         }
-        if many && let Some(tls) = &mut self.tls {
-            shrink(tls);
+        match &mut self.tls {
+            Some(tls) if many => shrink(tls),
+            Some(_) | None => {}
         }
     }
 
@@ -424,7 +426,7 @@ impl<M: Duplex> Duplex for Tls<M> {
                 self.close(now);
                 0
             }
-            State::Lingering(_) if !is_listening(&self.inner) => {
+            State::Lingering(_) if !self.inner.wants_read() => {
                 self.close(now);
                 0
             }
@@ -506,11 +508,6 @@ impl<M: fmt::Debug> fmt::Debug for Tls<M> {
 /// Whether a machine has no more to say.
 fn is_done(inner: &impl Duplex) -> bool {
     inner.is_finished() || inner.is_drained()
-}
-
-/// Whether a machine that has no more to say still listens.
-fn is_listening(inner: &impl Duplex) -> bool {
-    inner.wants_read() && !inner.is_drained()
 }
 
 /// Seals up to `limit` octets from the front of `plain` and returns how many.

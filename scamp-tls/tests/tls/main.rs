@@ -7,5 +7,6 @@ mod flow;
 mod handshake;
 mod limits;
 mod resumption;
+mod session;
 mod support;
 mod trust;
