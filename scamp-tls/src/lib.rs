@@ -34,8 +34,7 @@
 //! # Features
 //!
 //! `ring` (default) and `aws-lc-rs` choose the crypto provider; with both on, aws-lc-rs is taken, and
-//! [`Options::with_provider`] takes any other. `keygen` adds [`keygen`](crate::keygen).
-#![cfg_attr(not(feature = "keygen"), allow(rustdoc::broken_intra_doc_links))]
+//! [`Options::with_provider`] takes any other. `keygen` adds the module of that name.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![cfg_attr(
