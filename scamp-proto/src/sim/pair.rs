@@ -119,7 +119,7 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
         ];
         let arrivals = arrivals
             .into_iter()
-            .filter_map(|(pipe, wanted)| pipe.next_arrival().filter(|_| wanted));
+            .filter_map(|(pipe, wanted)| pipe.next_arrival(self.now).filter(|_| wanted));
         let alarms = [self.client.poll_timeout(), self.server.poll_timeout()];
         alarms.into_iter().flatten().chain(arrivals).min()
     }
@@ -201,8 +201,7 @@ fn turn<M: Duplex, W: Watch>(
         }
     }
     if machine.is_drained() && out.is_empty() {
-        tx.close(now);
-        return moved;
+        moved |= tx.close(now);
     }
     if machine.wants_read() {
         if let Some(octets) = rx.read(now) {

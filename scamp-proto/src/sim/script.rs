@@ -336,12 +336,9 @@ fn draw_plan(rng: &mut Rng, span: u64, narrow: u64) -> Plan {
     };
     let mut body = draw_speech(rng, narrow);
     body.end = finale(rng);
-    if rng.chance(1, 12) {
-        body.end = Finale::Leave;
-    }
     let mut reply = draw_speech(rng, narrow);
     reply.end = finale(rng);
-    Plan {
+    let mut plan = Plan {
         from: rng.below(4).min(1) as usize ^ 1,
         at: at(rng.below(span)),
         ask: match rng.below(10) {
@@ -372,7 +369,13 @@ fn draw_plan(rng: &mut Rng, span: u64, narrow: u64) -> Plan {
             .then(|| Duration::from_millis(rng.below(5000))),
         covers_body: rng.chance(1, 4),
         keep_sending: rng.chance(1, 4),
+    };
+    // Only a request that ends with its reply may be left open by its caller.
+    let may_leave = plan.ask == Ask::Request && !plan.keep_sending;
+    if may_leave && rng.chance(1, 12) {
+        plan.body.end = Finale::Leave;
     }
+    plan
 }
 
 /// Bodies are short where each round trip moves little, so that runs stay short.

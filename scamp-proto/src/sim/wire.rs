@@ -135,12 +135,14 @@ impl Pipe {
         self.link.capacity > self.held
     }
 
-    /// Ends it after what was written, as its writer's own close.
-    pub fn close(&mut self, now: Instant) {
-        if self.end.is_none() && !self.is_silent {
+    /// Ends it after what was written, as its writer's own close; `false` if it has ended before.
+    pub fn close(&mut self, now: Instant) -> bool {
+        let open = self.end.is_none() && !self.is_silent;
+        if open {
             let at = self.free_at.max(now) + self.link.delay;
             self.end = Some((at, End::Eof));
         }
+        open
     }
 
     /// Ends it now with an error; what is under way is lost.
@@ -161,19 +163,18 @@ impl Pipe {
         self.taken
     }
 
-    /// When something can next be read, if anything is under way.
-    pub fn next_arrival(&self) -> Option<Instant> {
+    /// When something can next be read, now or later, if anything is under way.
+    pub fn next_arrival(&self, now: Instant) -> Option<Instant> {
         let at = match (self.queue.front(), &self.end) {
             (Some((at, _)), _) => *at,
             (None, Some((at, _))) if !self.end_told => *at,
             (None, _) => return None,
         };
-        let stall = self
-            .link
-            .stalls
-            .iter()
-            .find(|(from, to)| *from <= at && at < *to);
-        Some(stall.map_or(at, |(_, to)| *to))
+        let mut at = at.max(now);
+        while let Some((_, to)) = self.stall_at(at) {
+            at = to;
+        }
+        Some(at)
     }
 
     /// What has arrived: some octets.
@@ -221,8 +222,12 @@ impl Pipe {
     }
 
     fn is_stalled(&self, now: Instant) -> bool {
-        let mut stalls = self.link.stalls.iter();
-        stalls.any(|(from, to)| *from <= now && now < *to)
+        self.stall_at(now).is_some()
+    }
+
+    fn stall_at(&self, at: Instant) -> Option<(Instant, Instant)> {
+        let mut stalls = self.link.stalls.iter().copied();
+        stalls.find(|(from, to)| *from <= at && at < *to)
     }
 
     fn cut_if_due(&mut self, now: Instant) {

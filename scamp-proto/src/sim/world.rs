@@ -69,7 +69,13 @@ impl World {
         });
         let apps = [App::new(&script, 0), App::new(&script, 1)];
         let [client, server] = ends;
-        let pair = Pair::over(client, server, script.links.clone(), Oracle::new(strict));
+        let mut oracle = Oracle::new(strict);
+        let mut limits = script
+            .configs
+            .iter()
+            .map(|one| one.connection.max_open_messages);
+        oracle.few_messages = limits.any(|limit| limit < 100);
+        let pair = Pair::over(client, server, script.links.clone(), oracle);
         let rng = Rng::new(script.seed);
         Self {
             pair,
@@ -77,6 +83,13 @@ impl World {
             script,
             rng,
         }
+    }
+
+    /// Has what passes told line by line, for a reader who looks for the cause of a failure.
+    #[must_use]
+    pub fn telling(mut self, diary: fn(&str)) -> Self {
+        self.pair.watch.diary = Some(diary);
+        self
     }
 
     /// Runs until both ends are done.
@@ -92,7 +105,7 @@ impl World {
         loop {
             while self.turn() {
                 turns += 1;
-                assert!(turns < 20_000_000, "no end of turns at {:?}", self.pair.now);
+                assert!(turns < 300_000, "no end of turns at {:?}", self.pair.now);
             }
             self.check();
             let now = self.pair.now;
@@ -110,10 +123,21 @@ impl World {
             let Some(next) = next.filter(|next| *next <= too_late) else {
                 panic!(
                     "stuck at {now:?}, next {next:?}: {:?} {:?}",
-                    self.apps[0], self.apps[1]
+                    self.pair.client, self.pair.server
                 );
             };
-            self.pair.now = now.max(next);
+            assert!(
+                next > now,
+                "nothing moves at {now:?}, but {next:?} is due (Q-14): {:?}",
+                (
+                    &self.pair.pipes,
+                    self.pair.client.poll_timeout(),
+                    self.pair.server.poll_timeout(),
+                    self.pair.client.wants_read(),
+                    self.pair.server.wants_read()
+                )
+            );
+            self.pair.now = next;
             self.pair.alarm();
         }
         self.check_end();
@@ -128,6 +152,7 @@ impl World {
     fn turn(&mut self) -> bool {
         let mut moved = false;
         for _ in 0..=self.rng.below(3) {
+            self.note_done();
             moved |= self.pair.step();
         }
         let now = self.pair.now;
@@ -170,6 +195,15 @@ impl World {
                 "side {side} keeps something: {session:?} (R-11)"
             );
             assert_eq!(session.connection().memory(), 0, "side {side} holds octets");
+        }
+    }
+
+    fn note_done(&mut self) {
+        let peers = [&self.pair.client, &self.pair.server];
+        for (side, peer) in peers.into_iter().enumerate() {
+            if matches!(peer, Peer::Ours(session) if !session.connection().is_open()) {
+                self.pair.watch.done(side);
+            }
         }
     }
 
