@@ -44,13 +44,6 @@ pub trait Duplex {
 
     /// Whether the transport can be dropped: nothing more will come out or be listened to.
     fn is_drained(&self) -> bool;
-
-    /// Whether this end is done, but the peer's own close is still worth waiting for (S-35).
-    ///
-    /// A driver treats it like any other time; TLS uses it to decide whether to linger.
-    fn is_finished(&self) -> bool {
-        self.is_drained()
-    }
 }
 
 /// How the inbound stream ended.

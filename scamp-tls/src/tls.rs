@@ -343,7 +343,7 @@ impl<M: Duplex> Tls<M> {
         if self.passed > PASSED && !self.plain.is_empty() {
             self.renew_plain();
         }
-        if !has_more && self.plain.is_empty() && is_done(&self.inner) {
+        if !has_more && self.plain.is_empty() && self.inner.is_drained() {
             self.close(now);
         }
         sealed
@@ -422,7 +422,7 @@ impl<M: Duplex> Duplex for Tls<M> {
     fn poll_transmit(&mut self, now: Instant, out: &mut Outbox) -> Option<usize> {
         let sealed = match self.state {
             State::Open | State::HalfClosed => self.seal(now),
-            State::Shaking(_) if is_done(&self.inner) => {
+            State::Shaking(_) if self.inner.is_drained() => {
                 self.close(now);
                 0
             }
@@ -483,13 +483,6 @@ impl<M: Duplex> Duplex for Tls<M> {
             State::Shaking(_) | State::Open | State::HalfClosed | State::Lingering(_) => false,
         }
     }
-
-    fn is_finished(&self) -> bool {
-        match self.state {
-            State::Lingering(_) => self.tls.as_ref().is_none_or(|tls| !tls.wants_write()),
-            State::Shaking(_) | State::Open | State::HalfClosed | State::Ended => self.is_drained(),
-        }
-    }
 }
 
 impl<M: fmt::Debug> fmt::Debug for Tls<M> {
@@ -503,11 +496,6 @@ impl<M: fmt::Debug> fmt::Debug for Tls<M> {
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether a machine has no more to say.
-fn is_done(inner: &impl Duplex) -> bool {
-    inner.is_finished() || inner.is_drained()
 }
 
 /// Seals up to `limit` octets from the front of `plain` and returns how many.

@@ -64,6 +64,7 @@ mod window;
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -499,9 +500,11 @@ impl Connection {
     /// Says whether the layer above has something in progress, which keeps the idle timer off
     /// (S-23), and a half-closed connection open (F-2).
     pub fn hold(&mut self, now: Instant, busy: bool) {
-        self.tick(now);
-        self.timers.held = busy;
-        self.settle();
+        if self.timers.held != busy {
+            self.tick(now);
+            self.timers.held = busy;
+            self.settle();
+        }
     }
 
     /// Lowers or restores the bound on octets waiting for the application (HD-26).
@@ -551,7 +554,12 @@ impl Connection {
 
     /// Whether anything is in progress (S-23).
     pub fn is_busy(&self) -> bool {
-        self.open_in > 0 || !self.outgoing.is_empty() || self.timers.held
+        match self.state {
+            // A peer that listens and says nothing more is worth waiting for only while it waits
+            // for us.
+            State::HalfOpen(_) => self.timers.held,
+            _ => self.open_in > 0 || !self.outgoing.is_empty() || self.timers.held,
+        }
     }
 
     /// Whether the connection has ended; nothing will come from it any more.
@@ -582,6 +590,13 @@ impl Connection {
         self.outgoing
             .get(id.0)
             .map(|message| message.header_len == 0)
+    }
+
+    /// Whether a message was one too many when it came (S-6).
+    pub(crate) fn is_refused(&self, id: RecvId) -> bool {
+        self.incoming.get(id.0).is_some_and(|message| {
+            message.mode == Mode::Discard && message.outcome == Some(Err(BodyError::Overloaded))
+        })
     }
 
     /// Whether a body's octets are dropped as they come.
@@ -631,19 +646,10 @@ impl Connection {
     }
 
     /// What follows from any change: pausing, idling, waiting for the transport, ending.
+    #[inline]
     fn settle(&mut self) {
-        let over = self.buffered > self.pause.allowance()
-            || self.queues.answers() > self.config.max_control;
-        let low = self.buffered <= self.pause.allowance() / 2
-            && self.queues.answers() <= self.config.max_control / 2;
-        if let Some(held) = self.pause.update(self.clock, over, low) {
-            self.timers.extend_packet(held);
-        } else if over && self.pause.is_new(self.clock) {
-            let (key, value) = match self.buffered > self.pause.allowance() {
-                true => ("flow.max_buffered", self.pause.allowance()),
-                false => ("flow.max_control", self.config.max_control),
-            };
-            self.note(What::LimitHit(key, value as u64));
+        if self.pause.is_paused() || self.is_over() {
+            self.settle_pause();
         }
         let busy = self.is_busy();
         if self.timers.note_busy(self.clock, busy) {
@@ -651,9 +657,33 @@ impl Connection {
             self.incoming.release();
             self.outgoing.release();
         }
-        let pending = self.queues.has_output() && !self.is_closed();
-        self.timers.note_output(self.clock, pending);
-        self.end_if_done();
+        self.timers
+            .note_output(self.clock, self.queues.has_output());
+        if !matches!(self.state, State::Open) {
+            self.end_if_done();
+        }
+    }
+
+    /// Whether more waits than may.
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.buffered > self.pause.allowance() || self.queues.answers() > self.config.max_control
+    }
+
+    fn settle_pause(&mut self) {
+        let over = self.is_over();
+        let low = self.buffered <= self.pause.allowance() / 2
+            && self.queues.answers() <= self.config.max_control / 2;
+        let was_paused = self.pause.is_paused();
+        if let Some(held) = self.pause.update(self.clock, over, low) {
+            self.timers.extend_packet(held);
+        } else if !was_paused && over {
+            let (key, value) = match self.buffered > self.pause.allowance() {
+                true => ("flow.max_buffered", self.pause.allowance()),
+                false => ("flow.max_control", self.config.max_control),
+            };
+            self.note(What::LimitHit(key, value as u64));
+        }
     }
 
     /// A half-open or closing connection ends when nothing is left to send.
@@ -672,26 +702,35 @@ impl Connection {
         }
     }
 
+    /// Gives up what is not finished, and leaves time for what is.
+    ///
+    /// The peer cannot know yet: what it still sends of its messages is swallowed.
     fn close_for(&mut self, reason: CloseReason) {
         if !matches!(self.state, State::Open | State::HalfOpen(_)) {
             return;
         }
-        self.lose_incoming();
-        let open: alloc::vec::Vec<_> = self
+        let arriving: Vec<_> = self
+            .incoming
+            .iter()
+            .filter(|(_, message)| !message.ended)
+            .map(|(msgno, message)| (msgno, message.mode != Mode::Discard))
+            .collect();
+        for (msgno, heard) in arriving {
+            self.discard_message(msgno, heard.then_some(BodyError::ConnectionLost));
+            self.emit(Event::Ended(RecvId(msgno)));
+        }
+        let leaving: Vec<_> = self
             .outgoing
             .iter()
             .filter(|(_, message)| message.is_open())
             .map(|(msgno, _)| msgno)
             .collect();
-        for msgno in open {
-            let begun = self
-                .outgoing
-                .get(msgno)
-                .is_some_and(|message| message.header_len == 0);
+        for msgno in leaving {
             self.abort_message(msgno, "connection closed");
+            // Its HEADER leaves now, if it has not left before.
             self.emit(Event::Lost {
                 id: SendId(msgno),
-                begun,
+                begun: true,
             });
         }
         self.state = State::Closing(reason, self.clock + self.config.close_timeout);
@@ -733,7 +772,7 @@ impl Connection {
 
     /// Every message the peer has not ended is lost; what it brought can still be read (S-30).
     fn lose_incoming(&mut self) {
-        let mut told = alloc::vec::Vec::new();
+        let mut told = Vec::new();
         for (msgno, message) in self.incoming.iter_mut() {
             if message.ended {
                 continue;

@@ -46,10 +46,6 @@ impl Pause {
         self.since.is_some()
     }
 
-    pub(super) fn is_new(&self, now: Instant) -> bool {
-        self.since == Some(now) && self.progress <= now && !self.exhausted
-    }
-
     /// Starts or ends the pause; returns how long it was when it ends.
     pub(super) fn update(&mut self, now: Instant, over: bool, low: bool) -> Option<Duration> {
         match self.since {

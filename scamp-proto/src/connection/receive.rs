@@ -107,6 +107,7 @@ impl Connection {
         if self.open_in > limit || !listening {
             message.mode = Mode::Discard;
             message.header_cost = 0;
+            message.outcome = Some(Err(BodyError::Overloaded));
         }
         if self.open_in > limit && listening {
             self.note(What::LimitHit("wire.max_open_messages", limit as u64));

@@ -75,17 +75,18 @@ impl Session {
 
     /// The peer has closed its side: no reply can come, but ours still leave (F-2).
     pub(super) fn peer_is_done(&mut self, now: Instant) {
-        self.lose_exchanges(&CloseReason::ClosedByPeer);
-        self.subscriber = None;
-        self.subscribed = false;
-        let open: Vec<_> = self
+        let sends: Vec<_> = self
             .exchanges
             .values()
             .map(|exchange| exchange.send)
             .collect();
-        for send in open {
+        self.lose_exchanges(&CloseReason::ClosedByPeer);
+        for send in sends {
+            // What has left already needs no stopping.
             let _ = self.connection.abort(now, send, "cancelled");
         }
+        self.subscriber = None;
+        self.subscribed = false;
     }
 
     fn opened(&mut self, now: Instant, body: RecvId, header: Header) {
@@ -102,6 +103,8 @@ impl Session {
                 None => self.unexpected(now, body),
             },
             _ if header.bad_field().is_some() => self.bad_header(now, body, &header),
+            // One too many, and nobody waits for an answer to it.
+            _ if self.connection.is_refused(body) => self.connection.discard(now, body),
             Some(MessageType::Notify) => self.events.push_back(Event::Notify { header, body }),
             Some(MessageType::Event) => self.read_own_later(now, body, Purpose::Event),
             Some(MessageType::Subscribe) => match header.request_id() {
@@ -126,7 +129,7 @@ impl Session {
             let error = RemoteError::refusal("transport", "Service is shutting down");
             return self.refuse_at_once(now, request_id, body, error);
         }
-        if self.connection.is_discarding(body) && self.connection.body_error(body).is_none() {
+        if self.connection.is_refused(body) {
             // The connection took it in only to have it refused (S-6).
             let error = RemoteError::refusal("overloaded", "Too many requests");
             return self.refuse_at_once(now, request_id, body, error);

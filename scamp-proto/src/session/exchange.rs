@@ -60,7 +60,7 @@ impl Session {
         head: &RequestHead<'_>,
         options: &RequestOptions,
     ) -> Result<(ExchangeId, SendId), SendError> {
-        let id = self.may_request()?;
+        let id = self.may_request(now)?;
         self.scratch.clear();
         head.write(id, &mut self.scratch)?;
         let send = self.begin_exchange(now, id, options, false)?;
@@ -81,7 +81,7 @@ impl Session {
         now: Instant,
         topics: Option<&[&str]>,
     ) -> Result<ExchangeId, SendError> {
-        let id = self.may_request()?;
+        let id = self.may_request(now)?;
         self.scratch.clear();
         let text = alloc::format!("{id}");
         write_plain("subscribe", Some(&text), &[], &mut self.scratch)?;
@@ -105,7 +105,7 @@ impl Session {
         self.settle(now);
     }
 
-    fn may_request(&mut self) -> Result<u64, SendError> {
+    fn may_request(&mut self, now: Instant) -> Result<u64, SendError> {
         if self.connection.is_closed() || !self.connection.is_open() {
             return Err(SendError::Closed);
         }
@@ -114,7 +114,7 @@ impl Session {
         }
         let id = self.next_request;
         if id > LAST_NUMBER {
-            self.draining = true;
+            self.exhausted(now);
             return Err(SendError::MsgnoExhausted);
         }
         if !self.has_room() {
@@ -122,6 +122,13 @@ impl Session {
             return Err(SendError::WouldBlock);
         }
         Ok(id)
+    }
+
+    /// No number is left: what is in progress is finished, and then the connection ends (W-5).
+    pub(super) fn exhausted(&mut self, now: Instant) {
+        self.draining = true;
+        self.is_exhausted = true;
+        self.settle(now);
     }
 
     fn has_room(&self) -> bool {
@@ -150,8 +157,7 @@ impl Session {
     ) -> Result<SendId, SendError> {
         let send = match self.connection.open_text(now, &self.scratch, false) {
             Err(SendError::MsgnoExhausted) => {
-                self.draining = true;
-                self.settle(now);
+                self.exhausted(now);
                 return Err(SendError::MsgnoExhausted);
             }
             opened => opened?,
@@ -270,10 +276,11 @@ impl Session {
 
     /// A reply whose body has been read to its end, or dropped, is the end of its exchange.
     pub(super) fn after_read(&mut self, now: Instant, body: RecvId, more: bool) {
-        if !more {
-            if let Some(id) = self.replies.get(&body).copied() {
-                self.end_exchange(id);
-            }
+        if more {
+            return;
+        }
+        if let Some(id) = self.replies.get(&body).copied() {
+            self.end_exchange(id);
         }
         self.settle(now);
     }
@@ -307,8 +314,8 @@ impl Session {
             .map(|(id, exchange)| {
                 let phase = self.lost.get(&exchange.send).copied().unwrap_or(
                     match self.connection.is_begun(exchange.send) {
-                        Some(false) => Phase::Unsent,
-                        Some(true) => Phase::Sending,
+                        // Its HEADER may still leave, before it is stopped.
+                        Some(_) => Phase::Sending,
                         None => Phase::Waiting,
                     },
                 );

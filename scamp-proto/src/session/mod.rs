@@ -106,6 +106,8 @@ pub struct Session {
     established: bool,
     /// Whether nothing new is begun, and the connection closes when all else has ended (S-35).
     draining: bool,
+    /// Whether it drains because its numbers are used up (W-5).
+    is_exhausted: bool,
     /// The id of the next request.
     next_request: u64,
     exchanges: BTreeMap<u64, Exchange>,
@@ -150,6 +152,7 @@ impl Session {
             side,
             established: false,
             draining: false,
+            is_exhausted: false,
             next_request: 1,
             exchanges: BTreeMap::new(),
             replies: BTreeMap::new(),
@@ -371,7 +374,7 @@ impl Session {
         self.tell_subscriber(now);
         let done = self.exchanges.is_empty() && self.serving.is_empty();
         if self.draining && done && !self.connection.is_sending() && self.connection.is_open() {
-            let reason = match self.next_request > crate::limits::LAST_NUMBER {
+            let reason = match self.is_exhausted {
                 true => CloseReason::MsgnoExhausted,
                 false => CloseReason::ClosedLocally,
             };

@@ -52,7 +52,15 @@ impl Session {
         }
         self.scratch.clear();
         head.write(&serving.request_id, &mut self.scratch)?;
-        let send = self.connection.open_text(now, &self.scratch, is_answer)?;
+        let send = match self.connection.open_text(now, &self.scratch, is_answer) {
+            Err(SendError::MsgnoExhausted) => {
+                // It cannot be answered on this connection, which ends when the rest is done (W-5).
+                self.serving.remove(&id.0);
+                self.exhausted(now);
+                return Err(SendError::MsgnoExhausted);
+            }
+            opened => opened?,
+        };
         serving.reply = Some(send);
         self.answers.insert(send, id.0);
         self.settle(now);

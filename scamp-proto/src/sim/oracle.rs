@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use serde_json::Value;
 
@@ -31,6 +32,10 @@ pub struct Oracle {
 #[derive(Debug)]
 struct Side {
     strict: Strict,
+    /// Whether it is not ours to judge.
+    is_foreign: bool,
+    /// Offsets just after each packet that left.
+    boundaries: Vec<u64>,
     /// Messages heard, whole packets only.
     heard: BTreeMap<u64, Heard>,
     /// Our requests as they left: the message, and how it ended.
@@ -43,6 +48,8 @@ struct Side {
     /// Whether what is heard has stopped making sense, so that the end must close.
     is_deaf: bool,
     ended: bool,
+    /// Whether the transport failed.
+    is_lost: bool,
     /// Whether this end listens no more, so that nothing counts as heard.
     is_done: bool,
     /// How its requests stood when it heard of the end.
@@ -83,6 +90,8 @@ impl Oracle {
         Self {
             sides: strict.map(|strict| Side {
                 strict,
+                is_foreign: false,
+                boundaries: Vec::new(),
                 heard: BTreeMap::new(),
                 asked: BTreeMap::new(),
                 by_msgno: BTreeMap::new(),
@@ -91,6 +100,7 @@ impl Oracle {
                 has_passed: false,
                 is_deaf: false,
                 ended: false,
+                is_lost: false,
                 is_done: false,
                 asked_then: None,
                 closed: None,
@@ -99,6 +109,21 @@ impl Oracle {
             few_messages: false,
             diary: None,
         }
+    }
+
+    /// A side that is not ours, and sends what it likes.
+    pub fn leave_alone(&mut self, side: usize) {
+        self.sides[side].is_foreign = true;
+    }
+
+    /// A side whose peer knows no PING.
+    pub fn forbid_ping(&mut self, side: usize) {
+        self.sides[side].strict.may_ping = false;
+    }
+
+    /// Offsets just after each packet that a side has sent.
+    pub fn boundaries(&self, side: usize) -> &[u64] {
+        &self.sides[side].boundaries
     }
 
     /// An application has begun a request.
@@ -134,7 +159,9 @@ impl Oracle {
             ),
             ExchangeError::ConnectionLost { phase, .. } => {
                 let then = me.asked_then.as_ref().and_then(|then| then.get(&id));
-                let fits = fits(left, *phase) || (then.is_some() && fits(then, *phase));
+                // What is still flushed while an end closes in order counts as begun.
+                let flushes = !me.is_lost && left.is_none() && *phase == Phase::Sending;
+                let fits = flushes || fits(left, *phase) || (then.is_some() && fits(then, *phase));
                 assert!(fits, "request {id}: lost {phase:?}, but {left:?} (S-30)");
                 exchange.was_unsent = *phase == Phase::Unsent;
             }
@@ -372,12 +399,16 @@ impl Watch for Oracle {
         self.mix(octets);
         let me = &mut self.sides[side];
         me.has_passed = true;
+        if me.is_foreign {
+            return;
+        }
         let packets = match me.strict.emitted(octets) {
             Ok(packets) => packets,
             Err(error) => panic!("side {side} sent what a peer hangs up on: {error} (HD-54)"),
         };
         let diary = self.diary;
         for packet in packets {
+            me.boundaries.push(packet.after);
             if let Some(diary) = diary {
                 let body = String::from_utf8_lossy(&packet.body);
                 let (kind, msgno, size) = (packet.kind, packet.msgno, packet.size);
@@ -416,6 +447,7 @@ impl Watch for Oracle {
         self.mix(format!("{end:?}").as_bytes());
         let me = &mut self.sides[side];
         me.ended = true;
+        me.is_lost = matches!(end, End::Lost(_));
         me.asked_then = Some(me.asked.clone());
         self.sides[side].strict.heard_end();
     }

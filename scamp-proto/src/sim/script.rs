@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::personality::Habit;
 use super::wire::{Cut, Link};
 use crate::session::{Config, Serialize, Side};
 use crate::{Instant, Rng, limits};
@@ -297,6 +298,29 @@ impl Script {
 }
 
 impl Script {
+    /// Leaves out what a peer with this habit cannot take part in.
+    pub(super) fn suit(&mut self, habit: Habit, theirs: usize) {
+        for plan in &mut self.plans {
+            if plan.from == theirs || habit == Habit::Go {
+                plan.ask = Ask::Request;
+            }
+            // Go numbers replies by what was complete: one that never is shifts the others (N-14).
+            if habit == Habit::Go && plan.from != theirs {
+                plan.body.end = Finale::Finish;
+                plan.cancel_after = None;
+                plan.timeout = None;
+            }
+        }
+        let ours = 1 - theirs;
+        self.configs[ours].subscriptions = false;
+        if habit == Habit::Go {
+            self.configs[ours].serialize = Serialize::Always;
+        }
+        for config in &mut self.configs {
+            config.connection.first_msgno = 0;
+        }
+    }
+
     /// About how many octets one turn or one round trip moves at the narrowest place.
     fn narrowness(&self) -> u64 {
         let windows = self.configs.iter().map(|config| {

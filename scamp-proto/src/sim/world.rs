@@ -1,11 +1,12 @@
 //! Two sessions, two applications, two pipes, one seed.
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::app::App;
 use super::oracle::Oracle;
 use super::pair::Pair;
-use super::personality::Personality;
+use super::personality::{Habit, Personality};
 use super::script::{Profile, Script};
 use super::strict::Strict;
 use crate::session::{Config, Session, Side};
@@ -38,6 +39,8 @@ pub struct Report {
     pub ended: Instant,
     /// Octets that left, by side.
     pub octets: [u64; 2],
+    /// Offsets just after each packet, by side.
+    pub boundaries: [Vec<u64>; 2],
 }
 
 impl World {
@@ -58,8 +61,29 @@ impl World {
         Self::between(script, ends)
     }
 
+    /// The run of a seed between one of our sessions and somebody else, who plays `theirs`.
+    pub fn with_habit(seed: u64, profile: Profile, habit: Habit, theirs: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut script = Script::draw(&mut rng, profile);
+        script.suit(habit, theirs);
+        let sides = [Side::Client, Side::Server];
+        let ends = [0, 1].map(|side| match side == theirs {
+            true => Peer::Theirs(Personality::new(habit, &script, side)),
+            false => {
+                let config = script.configs[side].clone();
+                Peer::Ours(Session::new(config, sides[side], Instant::EPOCH))
+            }
+        });
+        let mut world = Self::between(script, ends);
+        world.pair.watch.leave_alone(theirs);
+        if habit == Habit::Go {
+            world.pair.watch.forbid_ping(1 - theirs);
+        }
+        world
+    }
+
     /// The run of a script between these ends.
-    pub fn between(script: Script, ends: [Peer; 2]) -> Self {
+    fn between(script: Script, ends: [Peer; 2]) -> Self {
         let strict = script.configs.each_ref().map(|config| {
             let conn = &config.connection;
             let window = conn.max_inflight.unwrap_or(limits::WINDOW_CAP);
@@ -109,6 +133,11 @@ impl World {
             }
             self.check();
             let now = self.pair.now;
+            let foreign = self.sessions().count() < 2;
+            let quiet = self.sessions().all(|(_, session)| session.is_drained());
+            if foreign && quiet {
+                break;
+            }
             if self.pair.is_over() && self.apps.iter().all(|app| app.next(now).is_none()) {
                 break;
             }
@@ -117,7 +146,8 @@ impl World {
                 self.drain();
                 continue;
             }
-            let apps = self.apps.iter().filter_map(|app| app.next(now));
+            let ours = self.sessions().map(|(side, _)| &self.apps[side]);
+            let apps = ours.filter_map(|app| app.next(now));
             let call = (!called).then_some(last_call);
             let next = apps.chain(self.pair.next()).chain(call).min();
             let Some(next) = next.filter(|next| *next <= too_late) else {
@@ -145,6 +175,7 @@ impl World {
             trace: self.pair.watch.trace,
             ended: self.pair.now,
             octets: self.pair.pipes.each_ref().map(super::Pipe::taken),
+            boundaries: [0, 1].map(|side| self.pair.watch.boundaries(side).to_vec()),
         }
     }
 

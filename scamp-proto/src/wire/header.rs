@@ -279,9 +279,12 @@ impl RemoteError {
         }
         let Some(data) = &self.data else { return false };
         let mut truthy = false;
-        let whole = members(data, |key, value| {
-            if unescape(key.of(data)).as_deref() == Some("dispatch_failure") {
-                truthy = !matches!(value.of(data), "false" | "null" | "0" | "-0" | "\"\"");
+        let whole = members(data, |member| {
+            if unescape(member.key.of(data)).as_deref() == Some("dispatch_failure") {
+                truthy = !matches!(
+                    member.value.of(data),
+                    "false" | "null" | "0" | "-0" | "\"\""
+                );
             }
         });
         whole.is_some() && truthy
@@ -294,7 +297,7 @@ struct Fields {
     version: Option<u32>,
     client_id: Option<u64>,
     bad: Option<Field>,
-    spans: [Span; Field::ALL.len()],
+    slots: [Slot; Field::ALL.len()],
 }
 
 impl Header {
@@ -413,9 +416,9 @@ impl Header {
     pub fn get(&self, name: &str) -> Option<&str> {
         let text = self.as_json();
         let mut found = None;
-        members(text, |key, value| {
-            if unescape(key.of(text)).as_deref() == Some(name) {
-                found = Some(value.of(text));
+        members(text, |member| {
+            if unescape(member.key.of(text)).as_deref() == Some(name) {
+                found = Some(member.value.of(text));
             }
         })?;
         found
@@ -424,9 +427,9 @@ impl Header {
     /// All fields in the order they were written: key and value, the value as JSON.
     pub fn for_each(&self, mut visit: impl FnMut(&str, &str)) {
         let text = self.as_json();
-        let _ = members(text, |key, value| {
-            if let Some(key) = unescape(key.of(text)) {
-                visit(&key, value.of(text));
+        let _ = members(text, |member| {
+            if let Some(key) = unescape(member.key.of(text)) {
+                visit(&key, member.value.of(text));
             }
         });
     }
@@ -436,19 +439,28 @@ impl Header {
         self.text.len()
     }
 
+    fn value(&self, field: Field) -> Option<Value<'_>> {
+        let slot = self.fields.slot(field)?;
+        let raw = core::str::from_utf8(self.text.get(slot.span.range())?).ok()?;
+        Some(Value {
+            raw,
+            escaped: slot.escaped,
+        })
+    }
+
     fn raw(&self, field: Field) -> Option<&str> {
-        self.fields.raw(field, self.as_json())
+        Some(self.value(field)?.raw)
     }
 
     fn text_of(&self, field: Field) -> Option<Cow<'_, str>> {
-        unescape(self.raw(field)?)
+        self.value(field)?.text()
     }
 
     fn scalar(&self, field: Field) -> Option<Cow<'_, str>> {
-        let raw = self.raw(field)?;
-        match raw.as_bytes().first() {
-            Some(b'"') => unescape(raw),
-            _ => Some(Cow::Borrowed(raw)),
+        let value = self.value(field)?;
+        match value.raw.starts_with('"') {
+            true => value.text(),
+            false => Some(Cow::Borrowed(value.raw)),
         }
     }
 }
@@ -473,18 +485,21 @@ impl Fields {
     fn scan(body: &[u8]) -> Result<Self, NotObject> {
         let text = core::str::from_utf8(body).map_err(|_| NotObject)?;
         let mut fields = Self::default();
-        members(text, |key, value| {
-            let raw = key.of(text);
-            let plain = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-            let field = match plain.contains('\\') {
-                false => Field::from_name(plain),
+        members(text, |member| {
+            let raw = member.key.of(text);
+            let field = match member.key_escaped {
+                false => {
+                    Field::from_name(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default())
+                }
                 true => unescape(raw).and_then(|key| Field::from_name(&key)),
             };
-            if let Some(slot) = field.and_then(|field| fields.spans.get_mut(field.index())) {
-                *slot = if value.of(text) == "null" {
-                    Span::default()
-                } else {
-                    value
+            if let Some(slot) = field.and_then(|field| fields.slots.get_mut(field.index())) {
+                *slot = match member.value.of(text) {
+                    "null" => Slot::default(),
+                    _ => Slot {
+                        span: member.value,
+                        escaped: member.value_escaped,
+                    },
                 };
             }
         })
@@ -492,8 +507,8 @@ impl Fields {
         for field in Field::ALL {
             if fields.judge(field, text).is_none() {
                 fields.bad = fields.bad.or(Some(field));
-                if let Some(slot) = fields.spans.get_mut(field.index()) {
-                    *slot = Span::default();
+                if let Some(slot) = fields.slots.get_mut(field.index()) {
+                    *slot = Slot::default();
                 }
             }
         }
@@ -502,13 +517,18 @@ impl Fields {
 
     /// Whether a field's value can be used; `None` if not.
     fn judge(&mut self, field: Field, text: &str) -> Option<()> {
-        let Some(raw) = self.raw(field, text) else {
+        let Some(slot) = self.slot(field) else {
             return Some(());
         };
+        let value = Value {
+            raw: slot.span.of(text),
+            escaped: slot.escaped,
+        };
+        let raw = value.raw;
         let is_text = raw.starts_with('"');
         match field {
             Field::Type => {
-                let name = text_within(raw, HEADER_TEXT)?;
+                let name = value.text_within(HEADER_TEXT)?;
                 self.kind = Some(MessageType::from_name(&name));
             }
             Field::RequestId => {
@@ -516,15 +536,15 @@ impl Fields {
                     return None;
                 }
                 match is_text {
-                    true => drop(unescape(raw)?),
+                    true => drop(value.text()?),
                     false if is_integral(raw) => {}
                     false => return None,
                 }
             }
-            Field::Action => drop(text_within(raw, ACTION)?),
+            Field::Action => drop(value.text_within(ACTION)?),
             Field::Version => {
                 let value = match is_text {
-                    true => u128::from(parse_digits(unescape(raw)?.as_bytes())?),
+                    true => u128::from(parse_digits(value.text()?.as_bytes())?),
                     false => u128::try_from(integer(raw)?).ok()?,
                 };
                 let version = u32::try_from(value)
@@ -532,18 +552,18 @@ impl Fields {
                     .filter(|v| i32::try_from(*v).is_ok())?;
                 self.version = Some(version.max(1));
             }
-            Field::Envelope => drop(text_within(raw, ENVELOPE)?),
+            Field::Envelope => drop(value.text_within(ENVELOPE)?),
             Field::Ticket
             | Field::IdentifyingToken
             | Field::Terminal
             | Field::Sector
             | Field::NewSession
             | Field::NewTerminal => {
-                drop(text_within(raw, HEADER_TEXT)?);
+                drop(value.text_within(HEADER_TEXT)?);
             }
             Field::ClientId => {
                 let value = match is_text {
-                    true => match unescape(raw)?.as_ref() {
+                    true => match value.text()?.as_ref() {
                         "" => 0,
                         digits => parse_digits(digits.as_bytes())?,
                     },
@@ -553,7 +573,7 @@ impl Fields {
                 self.client_id = Some(value);
             }
             Field::Error | Field::ErrorCode => match raw.as_bytes().first()? {
-                b'"' => drop(text_within(raw, HEADER_TEXT)?),
+                b'"' => drop(value.text_within(HEADER_TEXT)?),
                 b'{' | b'[' => return None,
                 b't' | b'f' if field == Field::ErrorCode => return None,
                 _ => {}
@@ -564,18 +584,45 @@ impl Fields {
     }
 
     #[inline]
-    fn raw<'a>(&self, field: Field, text: &'a str) -> Option<&'a str> {
-        let span = self
-            .spans
+    fn slot(&self, field: Field) -> Option<Slot> {
+        self.slots
             .get(field.index())
-            .filter(|span| !span.is_empty())?;
-        text.get(span.range())
+            .copied()
+            .filter(|slot| !slot.span.is_empty())
     }
 }
 
-/// A JSON string of at most `limit` octets.
-fn text_within(raw: &str, limit: usize) -> Option<Cow<'_, str>> {
-    unescape(raw).filter(|text| text.len() <= limit)
+/// Where a field's value stands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Slot {
+    span: Span,
+    /// Whether it has a backslash in it.
+    escaped: bool,
+}
+
+/// A field's value, as JSON.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Value<'a> {
+    /// What it says, if it is a string.
+    #[inline]
+    fn text(self) -> Option<Cow<'a, str>> {
+        match self.escaped {
+            false => Some(Cow::Borrowed(
+                self.raw.strip_prefix('"')?.strip_suffix('"')?,
+            )),
+            true => unescape(self.raw),
+        }
+    }
+
+    /// What it says, if it is a string of at most `limit` octets.
+    fn text_within(self, limit: usize) -> Option<Cow<'a, str>> {
+        self.text().filter(|text| text.len() <= limit)
+    }
 }
 
 /// What a JSON string says; `None` if `raw` is not one, or has half a surrogate pair.

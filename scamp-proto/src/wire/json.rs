@@ -34,13 +34,25 @@ impl Span {
     }
 }
 
-/// Calls `visit` with each member of the object in `text`: its key, quotes included, and its value.
+/// One member of an object: its key, quotes included, and its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    pub(super) key: Span,
+    pub(super) value: Span,
+    /// Whether the key has a backslash in it.
+    pub(super) key_escaped: bool,
+    /// Whether the value has a backslash in it.
+    pub(super) value_escaped: bool,
+}
+
+/// Calls `visit` with each member of the object in `text`.
 ///
 /// Returns `None` when `text` is anything but one object with white space around it.
-pub(super) fn members(text: &str, mut visit: impl FnMut(Span, Span)) -> Option<()> {
+pub(super) fn members(text: &str, mut visit: impl FnMut(Member)) -> Option<()> {
     let mut scan = Scanner {
         text: text.as_bytes(),
         at: 0,
+        escaped: false,
     };
     scan.blanks();
     scan.expect(b'{')?;
@@ -49,12 +61,19 @@ pub(super) fn members(text: &str, mut visit: impl FnMut(Span, Span)) -> Option<(
         scan.skip();
     } else {
         loop {
+            scan.escaped = false;
             let key = scan.spanned(Scanner::string)?;
+            let key_escaped = core::mem::take(&mut scan.escaped);
             scan.blanks();
             scan.expect(b':')?;
             scan.blanks();
             let value = scan.spanned(|scan| scan.value(HEADER_DEPTH.saturating_sub(1)))?;
-            visit(key, value);
+            visit(Member {
+                key,
+                value,
+                key_escaped,
+                value_escaped: scan.escaped,
+            });
             scan.blanks();
             match scan.next()? {
                 b',' => scan.blanks(),
@@ -75,26 +94,30 @@ pub(super) fn is_value(text: &str) -> bool {
     let mut scan = Scanner {
         text: text.as_bytes(),
         at: 0,
+        escaped: false,
     };
     scan.value(HEADER_DEPTH.saturating_sub(1)).is_some() && scan.peek().is_none()
 }
 
-/// Whether any octet of `word` is a quote, a backslash or a control character.
+/// The high bits of those octets of `word` that are a quote, a backslash or a control character.
+///
+/// An octet below its bound borrows, so octets above a special one may seem special, too. The
+/// lowest bit set is always right, and it is the only one that counts.
 #[inline]
-fn has_special(word: u64) -> bool {
+pub(super) fn special_octets(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // An octet below `n` borrows from its high bit; the octets above it may only seem to, which
-    // costs a closer look and nothing else.
-    let below = |word: u64, n: u64| word.wrapping_sub(ONES.wrapping_mul(n)) & !word & HIGHS;
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES.wrapping_mul(bound)) & !word & HIGHS;
     let quote = word ^ ONES.wrapping_mul(0x22);
     let backslash = word ^ ONES.wrapping_mul(0x5C);
-    below(word, 0x20) | below(quote, 1) | below(backslash, 1) != 0
+    below(word, 0x20) | below(quote, 1) | below(backslash, 1)
 }
 
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    /// Whether a backslash has passed.
+    escaped: bool,
 }
 
 impl Scanner<'_> {
@@ -147,18 +170,22 @@ impl Scanner<'_> {
         }
     }
 
-    /// Skips what is neither a quote, a backslash nor a control character, eight octets at a time.
+    /// Skips to the next quote, backslash or control character, eight octets at a time.
     #[inline]
     fn skip_plain(&mut self) {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let plain = rest.chunks_exact(8).take_while(|chunk| {
-            let word = <[u8; 8]>::try_from(*chunk).map_or(0, u64::from_le_bytes);
-            !has_special(word)
-        });
-        self.at = self.at.wrapping_add(plain.count().wrapping_mul(8));
+        while let Some(word) = self.text.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
+            let special = special_octets(u64::from_le_bytes(*word));
+            if special != 0 {
+                let plain = special.trailing_zeros() / 8;
+                self.at = self.at.wrapping_add(usize::try_from(plain).unwrap_or(0));
+                return;
+            }
+            self.at = self.at.wrapping_add(8);
+        }
     }
 
     fn escape(&mut self) -> Option<()> {
+        self.escaped = true;
         match self.next()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
             b'u' => {
@@ -285,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn is_object(text: &str) -> bool {
-        members(text, |_, _| ()).is_some()
+        members(text, |_| ()).is_some()
     }
 
     /// H-1: 128 levels are accepted, 129 are not.

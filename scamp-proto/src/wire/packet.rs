@@ -193,16 +193,33 @@ pub(crate) fn encode_ack(msgno: MsgNo, count: u64, out: &mut Outbox) {
 /// Appends a header line; ours are at most 33 octets long (W-4).
 #[inline]
 pub(crate) fn encode_line(kind: PacketType, msgno: MsgNo, size: usize, out: &mut Outbox) {
-    let mut room = [0; 20];
-    out.put(kind.name().as_bytes());
-    out.put(b" ");
-    out.put(write_digits(msgno.0, &mut room));
-    out.put(b" ");
-    out.put(write_digits(
+    // Written from its end, so that it goes out in one piece.
+    let mut room = [0; 48];
+    let mut at = room.len();
+    let mut put = |octets: &[u8]| {
+        at = at.saturating_sub(octets.len());
+        for (slot, octet) in room.iter_mut().skip(at).zip(octets) {
+            *slot = *octet;
+        }
+    };
+    let mut digits = [0; 20];
+    put(b"\r\n");
+    put(write_digits(
         u64::try_from(size).unwrap_or(u64::MAX),
-        &mut room,
+        &mut digits,
     ));
-    out.put(b"\r\n");
+    put(b" ");
+    put(write_digits(msgno.0, &mut digits));
+    put(match kind {
+        PacketType::Header => b"HEADER ",
+        PacketType::Data => b"DATA ",
+        PacketType::Eof => b"EOF ",
+        PacketType::TxErr => b"TXERR ",
+        PacketType::Ack => b"ACK ",
+        PacketType::Ping => b"PING ",
+        PacketType::Pong => b"PONG ",
+    });
+    out.put(room.get(at..).unwrap_or_default());
 }
 
 /// The outcome of looking for one packet at the front of some bytes.

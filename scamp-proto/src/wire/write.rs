@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::header::{Field, MessageType, RemoteError, RequestId};
-use super::json::is_value;
+use super::json::{is_value, special_octets};
 use super::number::{parse_digits, write_digits};
 use crate::error::SendError;
 
@@ -139,21 +139,21 @@ impl<'a> RequestHead<'a> {
             return Err(SendError::BadField("version"));
         }
         let mut object = Object::begin(MessageType::Request.name(), out);
-        object.number("request_id", id);
-        object.text("action", &self.action);
-        object.number("version", self.version.into());
-        object.text("envelope", &self.envelope);
+        object.number(Field::RequestId, id);
+        object.text(Field::Action, &self.action);
+        object.number(Field::Version, self.version.into());
+        object.text(Field::Envelope, &self.envelope);
         if let Some(ticket) = &self.ticket {
-            object.text("ticket", &ticket.0);
+            object.text(Field::Ticket, &ticket.0);
         }
         if let Some(token) = &self.identifying_token {
-            object.text("identifying_token", &token.0);
+            object.text(Field::IdentifyingToken, &token.0);
         }
         if let Some(client_id) = self.client_id {
-            object.number("client_id", client_id);
+            object.number(Field::ClientId, client_id);
         }
         if let Some(terminal) = &self.terminal {
-            object.text("terminal", terminal);
+            object.text(Field::Terminal, terminal);
         }
         object.extras(&self.extras)?;
         object.end();
@@ -185,22 +185,22 @@ impl ReplyHead<'_> {
     /// Writes the header of the reply to `id` (H-11).
     pub(crate) fn write(&self, id: &RequestId, out: &mut Vec<u8>) -> Result<(), SendError> {
         let mut object = Object::begin(MessageType::Reply.name(), out);
-        object.raw("request_id", id.as_json());
+        object.raw(Field::RequestId, id.as_json());
         if let Some(error) = &self.error {
             object.text(
-                "error_code",
+                Field::ErrorCode,
                 if error.code.is_empty() {
                     "general"
                 } else {
                     &error.code
                 },
             );
-            object.text("error", &error.text);
+            object.text(Field::Error, &error.text);
             if let Some(data) = error.data.as_deref().filter(|data| *data != "null") {
                 if !is_value(data) {
                     return Err(SendError::BadField("error_data"));
                 }
-                object.raw("error_data", data);
+                object.raw(Field::ErrorData, data);
             }
         }
         object.extras(&self.extras)?;
@@ -221,7 +221,7 @@ pub(crate) fn write_plain(
     }
     let mut object = Object::begin(kind, out);
     if let Some(id) = id {
-        object.raw("request_id", id);
+        object.raw(Field::RequestId, id);
     }
     object.extras(extras)?;
     object.end();
@@ -231,31 +231,44 @@ pub(crate) fn write_plain(
 /// Appends `text` as a JSON string.
 pub(crate) fn push_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut rest = text;
-    while let Some(at) = rest
-        .bytes()
-        .position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
-        let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
-        out.extend_from_slice(plain.as_bytes());
-        let byte = tail.as_bytes().first().copied().unwrap_or_default();
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
-                out.extend_from_slice(b"\\u00");
-                out.push(digit(byte >> 4));
-                out.push(digit(byte & 0xF));
-            }
-        }
-        rest = tail.get(1..).unwrap_or_default();
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        text.bytes().for_each(|byte| push_escaped(byte, out));
     }
-    out.extend_from_slice(rest.as_bytes());
     out.push(b'"');
+}
+
+/// Whether no octet needs an escape.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    let words = text.chunks_exact(8);
+    let rest = words.remainder();
+    let mut special = 0;
+    for word in words {
+        special |= special_octets(<[u8; 8]>::try_from(word).map_or(0, u64::from_le_bytes));
+    }
+    special == 0
+        && rest
+            .iter()
+            .all(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\')
+}
+
+fn push_escaped(byte: u8, out: &mut Vec<u8>) {
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        0..=0x1F => {
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            out.extend_from_slice(b"\\u00");
+            out.push(digit(byte >> 4));
+            out.push(digit(byte & 0xF));
+        }
+        _ => out.push(byte),
+    }
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -271,24 +284,25 @@ impl<'a> Object<'a> {
         Self { out }
     }
 
-    fn key(&mut self, name: &str) {
-        self.out.push(b',');
-        push_string(name, self.out);
-        self.out.push(b':');
+    /// Writes the key of one of our own fields, which needs no escapes.
+    fn key(&mut self, field: Field) {
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(field.name().as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
-    fn raw(&mut self, name: &str, json: &str) {
-        self.key(name);
+    fn raw(&mut self, field: Field, json: &str) {
+        self.key(field);
         self.out.extend_from_slice(json.as_bytes());
     }
 
-    fn text(&mut self, name: &str, text: &str) {
-        self.key(name);
+    fn text(&mut self, field: Field, text: &str) {
+        self.key(field);
         push_string(text, self.out);
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.key(name);
+    fn number(&mut self, field: Field, value: u64) {
+        self.key(field);
         self.out
             .extend_from_slice(write_digits(value, &mut [0; 20]));
     }
@@ -305,7 +319,10 @@ impl<'a> Object<'a> {
             if !is_value(json) {
                 return Err(SendError::BadField("a value that is not JSON"));
             }
-            self.raw(name, json);
+            self.out.push(b',');
+            push_string(name, self.out);
+            self.out.push(b':');
+            self.out.extend_from_slice(json.as_bytes());
         }
         Ok(())
     }

@@ -126,10 +126,6 @@ impl Duplex for Recorder {
     }
 
     fn is_drained(&self) -> bool {
-        self.drained || self.is_finished() && !self.ends.is_empty()
-    }
-
-    fn is_finished(&self) -> bool {
         self.drained || self.finishing && self.say.is_empty()
     }
 }
