@@ -105,6 +105,13 @@ impl Incoming {
         }
     }
 
+    /// Keeps nothing of it from the start; `error` is what the application is told, if anything.
+    pub(super) fn set_aside(&mut self, error: Option<BodyError>) {
+        self.mode = Mode::Discard;
+        self.header_cost = 0;
+        self.outcome = error.map(Err);
+    }
+
     /// The count the peer may be told now, if that is news to it.
     pub(super) fn due_ack(&self) -> Option<u64> {
         if self.ended {

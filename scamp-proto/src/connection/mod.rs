@@ -128,8 +128,8 @@ pub enum Event {
     Ended(RecvId),
     /// A write was cut short; there is room again.
     Writable(SendId),
-    /// A message of ours ended without our doing: the connection was lost, or its window stayed
-    /// shut for too long.
+    /// A message of ours will not leave whole: the connection was lost, or its window stayed shut
+    /// for too long.
     Lost {
         /// The message.
         id: SendId,
@@ -728,10 +728,7 @@ impl Connection {
         for msgno in leaving {
             self.abort_message(msgno, "connection closed");
             // Its HEADER leaves now, if it has not left before.
-            self.emit(Event::Lost {
-                id: SendId(msgno),
-                begun: true,
-            });
+            self.tell_lost(msgno);
         }
         self.state = State::Closing(reason, self.clock + self.config.close_timeout);
     }
@@ -743,7 +740,7 @@ impl Connection {
         }
         self.lose_incoming();
         for (msgno, message) in self.outgoing.take_all() {
-            if !matches!(message.ending, Ending::Abort(_)) {
+            if !message.is_lost {
                 self.events.push_back(Event::Lost {
                     id: SendId(msgno),
                     begun: message.header_len == 0,
@@ -871,6 +868,17 @@ impl Connection {
         let text = txerr_text(text).to_string();
         message.ending = Ending::Abort(text);
         self.schedule(msgno);
+    }
+
+    /// Tells the application that a message, of which something has left or will, ended.
+    fn tell_lost(&mut self, msgno: MsgNo) {
+        if let Some(message) = self.outgoing.get_mut(msgno) {
+            message.is_lost = true;
+            self.emit(Event::Lost {
+                id: SendId(msgno),
+                begun: true,
+            });
+        }
     }
 
     /// Tells the application that a message has something to read, once until it reads.

@@ -37,6 +37,8 @@ pub(super) struct Outgoing {
     pub(super) is_blocked: bool,
     pub(super) stall_armed: bool,
     pub(super) blocked_since: Option<Instant>,
+    /// Whether the application was told that it ended without its doing.
+    pub(super) is_lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,7 @@ impl Outgoing {
             is_blocked: false,
             stall_armed: false,
             blocked_since: None,
+            is_lost: false,
         }
     }
 

@@ -113,8 +113,10 @@ impl Connection {
             let Some((_, msgno)) = sizes.pop() else { break };
             self.discard_message(msgno, Some(BodyError::Overloaded));
         }
-        // Shedding is not the application's progress.
-        self.pause.progress = progress;
-        self.pause.exhausted = self.buffered > low;
+        if self.buffered > low {
+            // Shedding is not the application's progress.
+            self.pause.progress = progress;
+            self.pause.exhausted = true;
+        }
     }
 }

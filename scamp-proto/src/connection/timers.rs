@@ -3,7 +3,7 @@
 use alloc::collections::BTreeSet;
 use core::time::Duration;
 
-use super::{Config, Connection, Event, Heartbeat, SendId};
+use super::{Config, Connection, Heartbeat};
 use crate::Instant;
 use crate::error::{BodyError, CloseReason, ViolationKind};
 use crate::limits::{HEARTBEAT, WRITE_PROGRESS};
@@ -228,10 +228,7 @@ impl Connection {
             self.timers.arm(due, Alarm::Stall(msgno));
         } else {
             self.abort_message(msgno, "receiver stalled");
-            self.emit(Event::Lost {
-                id: SendId(msgno),
-                begun: true,
-            });
+            self.tell_lost(msgno);
         }
     }
 

@@ -261,16 +261,21 @@ impl Session {
 
     /// The peer has ended a reply: an unfinished request body is of no use any more (S-13).
     pub(super) fn reply_ended(&mut self, now: Instant, body: RecvId) {
-        let Some(id) = self.replies.get(&body).copied() else {
-            return;
-        };
-        self.unset_deadline(id);
+        if let Some(id) = self.replies.get(&body).copied() {
+            self.unset_deadline(id);
+            self.stop_request(now, id, "reply already complete");
+        }
+    }
+
+    /// Ends the body of a request that is of no use any more, unless it is wanted all the same.
+    fn stop_request(&mut self, now: Instant, id: u64, text: &str) {
         let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
         let send = exchange.send;
         if !exchange.keep_sending && self.connection.is_writable(send) {
-            let _ = self.connection.abort(now, send, "reply already complete");
+            // It is open, so it can be stopped.
+            let _ = self.connection.abort(now, send, text);
         }
     }
 
@@ -280,6 +285,8 @@ impl Session {
             return;
         }
         if let Some(id) = self.replies.get(&body).copied() {
+            // A reply that is dropped before its end stops the request, too.
+            self.stop_request(now, id, "cancelled");
             self.end_exchange(id);
         }
         self.settle(now);

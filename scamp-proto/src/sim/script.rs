@@ -298,6 +298,40 @@ impl Script {
 }
 
 impl Script {
+    /// Changes one thing about it.
+    pub(super) fn bend(&mut self, what: u8, value: u64) {
+        let index = usize::from(what >> 4) % self.plans.len().max(1);
+        let millis = Duration::from_millis(value % 100_000);
+        let side = usize::from(what >> 7);
+        let Some(plan) = self.plans.get_mut(index) else {
+            return;
+        };
+        let len = value % 300_000;
+        match what % 14 {
+            0 => self.links[side].cut = Some((len, Cut::ALL[index % 4])),
+            1 => plan.at = Instant::EPOCH + millis,
+            2 => plan.body.len = plan.body.len.min(len),
+            3 => plan.reply.len = plan.reply.len.min(len),
+            4 => plan.thinking = millis,
+            5 => plan.cancel_after = Some(millis),
+            6 => plan.timeout = Some(millis),
+            7 => plan.listening = Listen::DiscardAt(len),
+            8 => plan.reading = Listen::Collect(len as usize),
+            9 => plan.answer = Answer::Early,
+            10 => self.links[side].piece = 1 + len as usize,
+            11 => self.naps[side].push((Instant::EPOCH + millis, Instant::EPOCH + 2 * millis)),
+            12 => {
+                let what = [What::Drain, What::Close, What::Allow(len as usize)][index % 3];
+                self.happenings.push(Happening {
+                    at: Instant::EPOCH + millis,
+                    side,
+                    what,
+                });
+            }
+            _ => plan.body.end = [Finale::Fail, Finale::Drop][index % 2],
+        }
+    }
+
     /// Leaves out what a peer with this habit cannot take part in.
     pub(super) fn suit(&mut self, habit: Habit, theirs: usize) {
         for plan in &mut self.plans {

@@ -1,0 +1,38 @@
+//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-5).
+//!
+//! They are compiled by every build and run over the committed seeds as ordinary tests (HD-61).
+//!
+//! ```
+//! use scamp_proto::sim::bodies;
+//!
+//! bodies::packet_stream(b"\x05HEADER 0 2\r\n{}END\r\nEOF 0 0\r\nEND\r\n");
+//! bodies::header(br#"{"type":"reply","request_id":"7"}"#);
+//! ```
+
+mod bites;
+mod emitter;
+mod endpoint;
+mod header;
+mod packet_stream;
+
+pub use self::emitter::emitter;
+pub use self::endpoint::endpoint;
+pub use self::header::header;
+pub use self::packet_stream::packet_stream;
+
+use self::bites::Bites;
+use super::script::{Profile, Script};
+use super::world::World;
+use crate::Rng;
+
+/// U-4: two sessions, where the octets decide what happens; the oracle judges.
+pub fn two_endpoints(octets: &[u8]) {
+    let mut bites = Bites::new(octets);
+    let profile = Profile::ALL[usize::from(bites.octet()) % Profile::ALL.len()];
+    let mut rng = Rng::new(bites.number());
+    let mut script = Script::draw(&mut rng, profile);
+    while !bites.is_empty() {
+        script.bend(bites.octet(), bites.number());
+    }
+    let _ = World::new(script).run();
+}
