@@ -128,9 +128,9 @@ impl Personality {
                 let Some(message) = self.receiving.remove(&msgno) else {
                     return;
                 };
-                self.completed += 1;
-                self.hangs_up = now + SILENCE;
                 if let Some(id) = message.request {
+                    self.completed += 1;
+                    self.hangs_up = now + SILENCE;
                     let id = if self.habit == Habit::Go {
                         self.completed.into()
                     } else {

@@ -6,9 +6,10 @@ use core::fmt;
 
 use bytes::Bytes;
 
-use super::json::{Span, members};
+use super::field::{Field, Fields, Value, integer, unescape};
+use super::json::members;
 use super::number::parse_digits;
-use crate::limits::{ACTION, ENVELOPE, HEADER_TEXT, REQUEST_ID};
+use crate::limits::REQUEST_ID;
 
 /// The header of a message: its text, and where the known fields stand in it.
 ///
@@ -76,7 +77,7 @@ impl MessageType {
         }
     }
 
-    fn from_name(name: &str) -> Self {
+    pub(super) fn from_name(name: &str) -> Self {
         match name {
             "request" => Self::Request,
             "reply" => Self::Reply,
@@ -86,96 +87,6 @@ impl MessageType {
             "notify" => Self::Notify,
             _ => Self::Other,
         }
-    }
-}
-
-/// The fields of a header that have a meaning here, in the order of the protocol's table.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[allow(missing_docs)]
-pub enum Field {
-    Type,
-    RequestId,
-    Action,
-    Version,
-    Envelope,
-    Ticket,
-    IdentifyingToken,
-    ClientId,
-    Terminal,
-    Sector,
-    Error,
-    ErrorCode,
-    ErrorData,
-    NewSession,
-    NewTerminal,
-}
-
-impl Field {
-    /// All of them, in the order of the protocol's table.
-    pub const ALL: [Self; 15] = [
-        Self::Type,
-        Self::RequestId,
-        Self::Action,
-        Self::Version,
-        Self::Envelope,
-        Self::Ticket,
-        Self::IdentifyingToken,
-        Self::ClientId,
-        Self::Terminal,
-        Self::Sector,
-        Self::Error,
-        Self::ErrorCode,
-        Self::ErrorData,
-        Self::NewSession,
-        Self::NewTerminal,
-    ];
-
-    /// The field's key on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Type => "type",
-            Self::RequestId => "request_id",
-            Self::Action => "action",
-            Self::Version => "version",
-            Self::Envelope => "envelope",
-            Self::Ticket => "ticket",
-            Self::IdentifyingToken => "identifying_token",
-            Self::ClientId => "client_id",
-            Self::Terminal => "terminal",
-            Self::Sector => "sector",
-            Self::Error => "error",
-            Self::ErrorCode => "error_code",
-            Self::ErrorData => "error_data",
-            Self::NewSession => "new_session",
-            Self::NewTerminal => "new_terminal",
-        }
-    }
-
-    /// Its place in [`ALL`](Self::ALL).
-    #[expect(clippy::as_conversions, reason = "the places are 0 to 14")]
-    const fn index(self) -> usize {
-        self as usize
-    }
-
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "type" => Self::Type,
-            "request_id" => Self::RequestId,
-            "action" => Self::Action,
-            "version" => Self::Version,
-            "envelope" => Self::Envelope,
-            "ticket" => Self::Ticket,
-            "identifying_token" => Self::IdentifyingToken,
-            "client_id" => Self::ClientId,
-            "terminal" => Self::Terminal,
-            "sector" => Self::Sector,
-            "error" => Self::Error,
-            "error_code" => Self::ErrorCode,
-            "error_data" => Self::ErrorData,
-            "new_session" => Self::NewSession,
-            "new_terminal" => Self::NewTerminal,
-            _ => return None,
-        })
     }
 }
 
@@ -208,11 +119,8 @@ impl RequestId {
     pub fn number(&self) -> Option<u64> {
         let text = self.as_json();
         match text.strip_prefix('"') {
-            Some(text) => match unescape(self.as_json())? {
-                Cow::Borrowed(_) => parse_digits(text.strip_suffix('"')?.as_bytes()),
-                Cow::Owned(text) => parse_digits(text.as_bytes()),
-            },
-            None => integer(text).and_then(|value| u64::try_from(value).ok()),
+            Some(_) => parse_digits(unescape(text.as_bytes())?.as_bytes()),
+            None => integer(text.as_bytes()),
         }
     }
 }
@@ -279,25 +187,17 @@ impl RemoteError {
         }
         let Some(data) = &self.data else { return false };
         let mut truthy = false;
+        let data = data.as_bytes();
         let whole = members(data, |member| {
             if unescape(member.key.of(data)).as_deref() == Some("dispatch_failure") {
                 truthy = !matches!(
                     member.value.of(data),
-                    "false" | "null" | "0" | "-0" | "\"\""
+                    b"false" | b"null" | b"0" | b"-0" | b"\"\""
                 );
             }
         });
         whole.is_some() && truthy
     }
-}
-
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct Fields {
-    kind: Option<MessageType>,
-    version: Option<u32>,
-    client_id: Option<u64>,
-    bad: Option<Field>,
-    slots: [Slot; Field::ALL.len()],
 }
 
 impl Header {
@@ -414,22 +314,23 @@ impl Header {
 
     /// The value of any field, as JSON; `None` if it is absent. Of duplicates, the last.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let text = self.as_json();
+        let text = &self.text[..];
         let mut found = None;
         members(text, |member| {
             if unescape(member.key.of(text)).as_deref() == Some(name) {
                 found = Some(member.value.of(text));
             }
         })?;
-        found
+        core::str::from_utf8(found?).ok()
     }
 
     /// All fields in the order they were written: key and value, the value as JSON.
     pub fn for_each(&self, mut visit: impl FnMut(&str, &str)) {
-        let text = self.as_json();
+        let text = &self.text[..];
         let _ = members(text, |member| {
+            let value = core::str::from_utf8(member.value.of(text)).unwrap_or_default();
             if let Some(key) = unescape(member.key.of(text)) {
-                visit(&key, member.value.of(text));
+                visit(&key, value);
             }
         });
     }
@@ -441,15 +342,14 @@ impl Header {
 
     fn value(&self, field: Field) -> Option<Value<'_>> {
         let slot = self.fields.slot(field)?;
-        let raw = core::str::from_utf8(self.text.get(slot.span.range())?).ok()?;
         Some(Value {
-            raw,
+            raw: slot.span.of(&self.text),
             escaped: slot.escaped,
         })
     }
 
     fn raw(&self, field: Field) -> Option<&str> {
-        Some(self.value(field)?.raw)
+        core::str::from_utf8(self.value(field)?.raw).ok()
     }
 
     fn text_of(&self, field: Field) -> Option<Cow<'_, str>> {
@@ -457,11 +357,8 @@ impl Header {
     }
 
     fn scalar(&self, field: Field) -> Option<Cow<'_, str>> {
-        let value = self.value(field)?;
-        match value.raw.starts_with('"') {
-            true => value.text(),
-            false => Some(Cow::Borrowed(value.raw)),
-        }
+        self.text_of(field)
+            .or_else(|| self.raw(field).map(Cow::Borrowed))
     }
 }
 
@@ -478,237 +375,6 @@ impl fmt::Debug for Header {
         });
         map.finish()
     }
-}
-
-impl Fields {
-    /// Finds the known fields of `body` and judges each (H-1…H-5).
-    fn scan(body: &[u8]) -> Result<Self, NotObject> {
-        let text = core::str::from_utf8(body).map_err(|_| NotObject)?;
-        let mut fields = Self::default();
-        members(text, |member| {
-            let raw = member.key.of(text);
-            let field = match member.key_escaped {
-                false => {
-                    Field::from_name(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default())
-                }
-                true => unescape(raw).and_then(|key| Field::from_name(&key)),
-            };
-            if let Some(slot) = field.and_then(|field| fields.slots.get_mut(field.index())) {
-                *slot = match member.value.of(text) {
-                    "null" => Slot::default(),
-                    _ => Slot {
-                        span: member.value,
-                        escaped: member.value_escaped,
-                    },
-                };
-            }
-        })
-        .ok_or(NotObject)?;
-        for field in Field::ALL {
-            if fields.judge(field, text).is_none() {
-                fields.bad = fields.bad.or(Some(field));
-                if let Some(slot) = fields.slots.get_mut(field.index()) {
-                    *slot = Slot::default();
-                }
-            }
-        }
-        Ok(fields)
-    }
-
-    /// Whether a field's value can be used; `None` if not.
-    fn judge(&mut self, field: Field, text: &str) -> Option<()> {
-        let Some(slot) = self.slot(field) else {
-            return Some(());
-        };
-        let value = Value {
-            raw: slot.span.of(text),
-            escaped: slot.escaped,
-        };
-        let raw = value.raw;
-        let is_text = raw.starts_with('"');
-        match field {
-            Field::Type => {
-                let name = value.text_within(HEADER_TEXT)?;
-                self.kind = Some(MessageType::from_name(&name));
-            }
-            Field::RequestId => {
-                if raw.len() > REQUEST_ID {
-                    return None;
-                }
-                match is_text {
-                    true => drop(value.text()?),
-                    false if is_integral(raw) => {}
-                    false => return None,
-                }
-            }
-            Field::Action => drop(value.text_within(ACTION)?),
-            Field::Version => {
-                let value = match is_text {
-                    true => u128::from(parse_digits(value.text()?.as_bytes())?),
-                    false => u128::try_from(integer(raw)?).ok()?,
-                };
-                let version = u32::try_from(value)
-                    .ok()
-                    .filter(|v| i32::try_from(*v).is_ok())?;
-                self.version = Some(version.max(1));
-            }
-            Field::Envelope => drop(value.text_within(ENVELOPE)?),
-            Field::Ticket
-            | Field::IdentifyingToken
-            | Field::Terminal
-            | Field::Sector
-            | Field::NewSession
-            | Field::NewTerminal => {
-                drop(value.text_within(HEADER_TEXT)?);
-            }
-            Field::ClientId => {
-                let value = match is_text {
-                    true => match value.text()?.as_ref() {
-                        "" => 0,
-                        digits => parse_digits(digits.as_bytes())?,
-                    },
-                    false if raw == "-0" => 0,
-                    false => parse_digits(raw.as_bytes())?,
-                };
-                self.client_id = Some(value);
-            }
-            Field::Error | Field::ErrorCode => match raw.as_bytes().first()? {
-                b'"' => drop(value.text_within(HEADER_TEXT)?),
-                b'{' | b'[' => return None,
-                b't' | b'f' if field == Field::ErrorCode => return None,
-                _ => {}
-            },
-            Field::ErrorData => {}
-        }
-        Some(())
-    }
-
-    #[inline]
-    fn slot(&self, field: Field) -> Option<Slot> {
-        self.slots
-            .get(field.index())
-            .copied()
-            .filter(|slot| !slot.span.is_empty())
-    }
-}
-
-/// Where a field's value stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Slot {
-    span: Span,
-    /// Whether it has a backslash in it.
-    escaped: bool,
-}
-
-/// A field's value, as JSON.
-#[derive(Clone, Copy)]
-struct Value<'a> {
-    raw: &'a str,
-    escaped: bool,
-}
-
-impl<'a> Value<'a> {
-    /// What it says, if it is a string.
-    #[inline]
-    fn text(self) -> Option<Cow<'a, str>> {
-        match self.escaped {
-            false => Some(Cow::Borrowed(
-                self.raw.strip_prefix('"')?.strip_suffix('"')?,
-            )),
-            true => unescape(self.raw),
-        }
-    }
-
-    /// What it says, if it is a string of at most `limit` octets.
-    fn text_within(self, limit: usize) -> Option<Cow<'a, str>> {
-        self.text().filter(|text| text.len() <= limit)
-    }
-}
-
-/// What a JSON string says; `None` if `raw` is not one, or has half a surrogate pair.
-#[inline]
-pub(super) fn unescape(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    match inner.as_bytes().contains(&b'\\') {
-        false => Some(Cow::Borrowed(inner)),
-        true => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
-    }
-}
-
-/// Whether a JSON number is an integer, however large, and in whatever way it is written.
-fn is_integral(raw: &str) -> bool {
-    if !raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return false;
-    }
-    let (mantissa, exponent) = raw.split_once(['e', 'E']).unwrap_or((raw, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let (down, digits) = match exponent.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
-    };
-    let exponent = parse_digits(digits.as_bytes()).unwrap_or(u64::MAX);
-    let places = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let significant = whole.trim_start_matches(['-', '0']);
-    if significant.is_empty() && fraction.is_empty() {
-        return true;
-    }
-    match down {
-        false => places(fraction.len()) <= exponent,
-        true => {
-            let zeros = whole
-                .len()
-                .saturating_sub(whole.trim_end_matches('0').len());
-            fraction.is_empty() && exponent <= places(zeros)
-        }
-    }
-}
-
-/// The value of a JSON number, if it is an integer, in whatever way it is written: `5`, `5.0`, `5e0`.
-fn integer(raw: &str) -> Option<i128> {
-    if let Some(small) = parse_digits(raw.as_bytes()) {
-        return Some(i128::from(small));
-    }
-    let (negative, text) = match raw.strip_prefix('-') {
-        Some(text) => (true, text),
-        None => (false, raw),
-    };
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let fraction = fraction.trim_end_matches('0');
-    let (down, digits) = match exponent.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
-    };
-    let shift =
-        parse_digits(digits.as_bytes()).map_or(i64::MAX, |n| i64::try_from(n).unwrap_or(i64::MAX));
-    let shift = if down { shift.saturating_neg() } else { shift };
-    let mut shift = shift.saturating_sub(i64::try_from(fraction.len()).ok()?);
-    let mut value = 0_i128;
-    for digit in whole.bytes().chain(fraction.bytes()) {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value
-            .checked_mul(10)?
-            .checked_add(i128::from(digit.wrapping_sub(b'0')))?;
-    }
-    while shift > 0 && value != 0 {
-        value = value.checked_mul(10)?;
-        shift = shift.saturating_sub(1);
-    }
-    while shift < 0 && value != 0 {
-        if value % 10 != 0 {
-            return None;
-        }
-        value /= 10;
-        shift = shift.saturating_add(1);
-    }
-    Some(if negative {
-        value.saturating_neg()
-    } else {
-        value
-    })
 }
 
 #[cfg(test)]
@@ -856,30 +522,5 @@ mod tests {
             header(r#"{"ticket":"S3CRET","identifying_token":"S3CRET","action":"A.b"}"#)
         );
         assert!(text.contains("A.b") && !text.contains("S3CRET"), "{text}");
-    }
-
-    #[test]
-    fn integers() {
-        for (text, value) in [
-            ("0", Some(0)),
-            ("-0", Some(0)),
-            ("10", Some(10)),
-            ("1.0", Some(1)),
-            ("1e2", Some(100)),
-            ("1.5e1", Some(15)),
-            ("100e-2", Some(1)),
-            ("1.5", None),
-            ("1e-1", None),
-            ("1e999", None),
-            ("0e999999999999999999999", Some(0)),
-            ("-7", Some(-7)),
-        ] {
-            assert_eq!(integer(text), value, "{text}");
-            assert_eq!(
-                is_integral(text),
-                value.is_some() || text == "1e999",
-                "{text}"
-            );
-        }
     }
 }

@@ -24,12 +24,12 @@ impl Span {
         self.end == 0
     }
 
-    pub(super) fn range(self) -> core::ops::Range<usize> {
+    fn range(self) -> core::ops::Range<usize> {
         let offset = |at| usize::try_from(at).unwrap_or(usize::MAX);
         offset(self.start)..offset(self.end)
     }
 
-    pub(super) fn of(self, text: &str) -> &str {
+    pub(super) fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.range()).unwrap_or_default()
     }
 }
@@ -45,12 +45,12 @@ pub(super) struct Member {
     pub(super) value_escaped: bool,
 }
 
-/// Calls `visit` with each member of the object in `text`.
+/// Calls `visit` with each member of the object in `text`, which must be UTF-8.
 ///
 /// Returns `None` when `text` is anything but one object with white space around it.
-pub(super) fn members(text: &str, mut visit: impl FnMut(Member)) -> Option<()> {
+pub(super) fn members(text: &[u8], mut visit: impl FnMut(Member)) -> Option<()> {
     let mut scan = Scanner {
-        text: text.as_bytes(),
+        text,
         at: 0,
         escaped: false,
     };
@@ -312,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn is_object(text: &str) -> bool {
-        members(text, |_| ()).is_some()
+        members(text.as_bytes(), |_| ()).is_some()
     }
 
     /// H-1: 128 levels are accepted, 129 are not.

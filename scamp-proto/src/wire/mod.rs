@@ -25,6 +25,7 @@
     deny(clippy::arithmetic_side_effects, clippy::as_conversions)
 )]
 
+mod field;
 mod header;
 mod json;
 mod line;
@@ -32,7 +33,8 @@ mod number;
 mod packet;
 mod write;
 
-pub use header::{Field, Header, MessageType, NotObject, RemoteError, RequestId};
+pub use field::Field;
+pub use header::{Header, MessageType, NotObject, RemoteError, RequestId};
 pub use line::{Line, LineDecoder, Step};
 pub use number::MsgNo;
 pub(crate) use number::parse_ack;

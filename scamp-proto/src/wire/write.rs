@@ -3,7 +3,8 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use super::header::{Field, MessageType, RemoteError, RequestId};
+use super::field::Field;
+use super::header::{MessageType, RemoteError, RequestId};
 use super::json::{is_value, special_octets};
 use super::number::{parse_digits, write_digits};
 use crate::error::SendError;
@@ -313,7 +314,9 @@ impl<'a> Object<'a> {
                 continue;
             }
             let earlier = extras.get(..index).unwrap_or_default();
-            if Field::from_name(name).is_some() || earlier.iter().any(|(other, _)| other == name) {
+            if Field::from_name(name.as_bytes()).is_some()
+                || earlier.iter().any(|(other, _)| other == name)
+            {
                 return Err(SendError::BadField("a name that is used already"));
             }
             if !is_value(json) {

@@ -1,0 +1,404 @@
+//! The fields of a header that have a meaning, and what they may hold.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+
+use super::header::{MessageType, NotObject};
+use super::json::{Span, members};
+use super::number::parse_digits;
+use crate::limits::{ACTION, ENVELOPE, HEADER_TEXT, REQUEST_ID};
+
+/// The fields of a header that have a meaning here, in the order of the protocol's table.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[allow(missing_docs)]
+pub enum Field {
+    Type,
+    RequestId,
+    Action,
+    Version,
+    Envelope,
+    Ticket,
+    IdentifyingToken,
+    ClientId,
+    Terminal,
+    Sector,
+    Error,
+    ErrorCode,
+    ErrorData,
+    NewSession,
+    NewTerminal,
+}
+
+impl Field {
+    /// All of them, in the order of the protocol's table.
+    pub const ALL: [Self; 15] = [
+        Self::Type,
+        Self::RequestId,
+        Self::Action,
+        Self::Version,
+        Self::Envelope,
+        Self::Ticket,
+        Self::IdentifyingToken,
+        Self::ClientId,
+        Self::Terminal,
+        Self::Sector,
+        Self::Error,
+        Self::ErrorCode,
+        Self::ErrorData,
+        Self::NewSession,
+        Self::NewTerminal,
+    ];
+
+    /// The field's key on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::RequestId => "request_id",
+            Self::Action => "action",
+            Self::Version => "version",
+            Self::Envelope => "envelope",
+            Self::Ticket => "ticket",
+            Self::IdentifyingToken => "identifying_token",
+            Self::ClientId => "client_id",
+            Self::Terminal => "terminal",
+            Self::Sector => "sector",
+            Self::Error => "error",
+            Self::ErrorCode => "error_code",
+            Self::ErrorData => "error_data",
+            Self::NewSession => "new_session",
+            Self::NewTerminal => "new_terminal",
+        }
+    }
+
+    /// Its place in [`ALL`](Self::ALL).
+    #[expect(clippy::as_conversions, reason = "the places are 0 to 14")]
+    const fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"type" => Self::Type,
+            b"request_id" => Self::RequestId,
+            b"action" => Self::Action,
+            b"version" => Self::Version,
+            b"envelope" => Self::Envelope,
+            b"ticket" => Self::Ticket,
+            b"identifying_token" => Self::IdentifyingToken,
+            b"client_id" => Self::ClientId,
+            b"terminal" => Self::Terminal,
+            b"sector" => Self::Sector,
+            b"error" => Self::Error,
+            b"error_code" => Self::ErrorCode,
+            b"error_data" => Self::ErrorData,
+            b"new_session" => Self::NewSession,
+            b"new_terminal" => Self::NewTerminal,
+            _ => return None,
+        })
+    }
+}
+
+/// Where the known fields of a header stand, and what was found out about them on the way.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Fields {
+    pub(super) kind: Option<MessageType>,
+    pub(super) version: Option<u32>,
+    pub(super) client_id: Option<u64>,
+    pub(super) bad: Option<Field>,
+    slots: [Slot; Field::ALL.len()],
+}
+
+/// Where a field's value stands; empty where there is none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Slot {
+    pub(super) span: Span,
+    /// Whether it has a backslash in it.
+    pub(super) escaped: bool,
+}
+
+impl Fields {
+    /// Finds the known fields of `body` and judges each (H-1…H-5).
+    pub(super) fn scan(body: &[u8]) -> Result<Self, NotObject> {
+        if !body.is_ascii() && core::str::from_utf8(body).is_err() {
+            return Err(NotObject);
+        }
+        let mut fields = Self::default();
+        members(body, |member| {
+            let field = match (member.key_escaped, member.key.of(body)) {
+                (false, [b'"', name @ .., b'"']) => Field::from_name(name),
+                (_, raw) => unescape(raw).and_then(|key| Field::from_name(key.as_bytes())),
+            };
+            if let Some(slot) = field.and_then(|field| fields.slots.get_mut(field.index())) {
+                *slot = match member.value.of(body) {
+                    b"null" => Slot::default(),
+                    _ => Slot {
+                        span: member.value,
+                        escaped: member.value_escaped,
+                    },
+                };
+            }
+        })
+        .ok_or(NotObject)?;
+        for field in Field::ALL {
+            let Some(slot) = fields.slot(field) else {
+                continue;
+            };
+            let value = Value {
+                raw: slot.span.of(body),
+                escaped: slot.escaped,
+            };
+            if fields.judge(field, value).is_none() {
+                fields.bad = fields.bad.or(Some(field));
+                if let Some(slot) = fields.slots.get_mut(field.index()) {
+                    *slot = Slot::default();
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// Where a field's value stands, if it has one that can be used.
+    #[inline]
+    pub(super) fn slot(&self, field: Field) -> Option<Slot> {
+        self.slots
+            .get(field.index())
+            .copied()
+            .filter(|slot| !slot.span.is_empty())
+    }
+
+    /// Whether a field's value can be used; `None` if not.
+    fn judge(&mut self, field: Field, value: Value<'_>) -> Option<()> {
+        let is_text = value.raw.first() == Some(&b'"');
+        match field {
+            Field::Type => {
+                value.fits(HEADER_TEXT)?;
+                self.kind = Some(MessageType::from_name(&value.text()?));
+            }
+            Field::RequestId => {
+                if value.raw.len() > REQUEST_ID {
+                    return None;
+                }
+                match is_text {
+                    true => value.fits(REQUEST_ID)?,
+                    false => is_integral(value.raw).then_some(())?,
+                }
+            }
+            Field::Action => value.fits(ACTION)?,
+            Field::Version => {
+                let number = match is_text {
+                    true => parse_digits(value.text()?.as_bytes())?,
+                    false => integer(value.raw)?,
+                };
+                let version = u32::try_from(number)
+                    .ok()
+                    .filter(|v| i32::try_from(*v).is_ok())?;
+                self.version = Some(version.max(1));
+            }
+            Field::Envelope => value.fits(ENVELOPE)?,
+            Field::Ticket
+            | Field::IdentifyingToken
+            | Field::Terminal
+            | Field::Sector
+            | Field::NewSession
+            | Field::NewTerminal => value.fits(HEADER_TEXT)?,
+            Field::ClientId => {
+                let number = match value.raw {
+                    b"\"\"" | b"-0" => 0,
+                    raw if is_text => match value.escaped {
+                        false => parse_digits(raw.get(1..raw.len().saturating_sub(1))?)?,
+                        true => parse_digits(value.text()?.as_bytes())?,
+                    },
+                    raw => parse_digits(raw)?,
+                };
+                self.client_id = Some(number);
+            }
+            Field::Error | Field::ErrorCode => match value.raw.first()? {
+                b'"' => value.fits(HEADER_TEXT)?,
+                b'{' | b'[' => return None,
+                b't' | b'f' if field == Field::ErrorCode => return None,
+                _ => {}
+            },
+            Field::ErrorData => {}
+        }
+        Some(())
+    }
+}
+
+/// A field's value, as JSON.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a> {
+    pub(super) raw: &'a [u8],
+    pub(super) escaped: bool,
+}
+
+impl<'a> Value<'a> {
+    /// What it says, if it is a string.
+    #[inline]
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        match (self.escaped, self.raw) {
+            (false, [b'"', text @ .., b'"']) => core::str::from_utf8(text).ok().map(Cow::Borrowed),
+            (true, raw) => unescape(raw),
+            (false, _) => None,
+        }
+    }
+
+    /// Whether it is a string of at most `limit` octets.
+    #[inline]
+    fn fits(self, limit: usize) -> Option<()> {
+        let len = match (self.escaped, self.raw) {
+            (false, [b'"', text @ .., b'"']) => text.len(),
+            (true, raw) => unescape(raw)?.len(),
+            (false, _) => return None,
+        };
+        (len <= limit).then_some(())
+    }
+}
+
+/// What a JSON string says; `None` if `raw` is not one, or has half a surrogate pair.
+#[inline]
+pub(super) fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
+    let [b'"', inner @ .., b'"'] = raw else {
+        return None;
+    };
+    match inner.contains(&b'\\') {
+        false => core::str::from_utf8(inner).ok().map(Cow::Borrowed),
+        true => serde_json::from_slice::<String>(raw).ok().map(Cow::Owned),
+    }
+}
+
+/// Whether a JSON number is an integer, however large, and in whatever way it is written: `5`,
+/// `5.0`, `5e0`.
+fn is_integral(raw: &[u8]) -> bool {
+    let Some(number) = Decimal::parse(raw) else {
+        return false;
+    };
+    number.is_zero() || number.shift() >= 0
+}
+
+/// The value of a JSON number, if it is an integer from 0 to 2^64 - 1.
+pub(super) fn integer(raw: &[u8]) -> Option<u64> {
+    if let Some(plain) = parse_digits(raw) {
+        return Some(plain);
+    }
+    let number = Decimal::parse(raw)?;
+    if number.is_zero() {
+        return Some(0);
+    }
+    if number.negative {
+        return None;
+    }
+    let mut value = 0_u64;
+    for digit in number.digits() {
+        value = value
+            .checked_mul(10)?
+            .checked_add(u64::from(digit.wrapping_sub(b'0')))?;
+    }
+    let places = u32::try_from(number.shift()).ok()?;
+    value.checked_mul(10_u64.checked_pow(places)?)
+}
+
+/// A JSON number, taken apart: its digits without the zeros at the end, and how far they are
+/// shifted to the left.
+struct Decimal<'a> {
+    negative: bool,
+    whole: &'a str,
+    fraction: &'a str,
+    exponent: i64,
+}
+
+impl<'a> Decimal<'a> {
+    fn parse(raw: &'a [u8]) -> Option<Self> {
+        let text = core::str::from_utf8(raw).ok()?;
+        let (negative, text) = match text.strip_prefix('-') {
+            Some(text) => (true, text),
+            None => (false, text),
+        };
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return None;
+        }
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let (down, digits) = match exponent.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, exponent.strip_prefix('+').unwrap_or(exponent)),
+        };
+        // No header is long enough for the exact value of a larger one to matter.
+        let exponent = parse_digits(digits.as_bytes()).unwrap_or(u64::MAX);
+        let exponent = i64::try_from(exponent).unwrap_or(i64::MAX);
+        let exponent = if down {
+            exponent.saturating_neg()
+        } else {
+            exponent
+        };
+        Some(Self {
+            negative,
+            whole,
+            fraction: fraction.trim_end_matches('0'),
+            exponent,
+        })
+    }
+
+    fn is_zero(&self) -> bool {
+        self.whole.bytes().all(|digit| digit == b'0') && self.fraction.is_empty()
+    }
+
+    /// The digits, without zeros at the end.
+    fn digits(&self) -> impl Iterator<Item = u8> {
+        let whole = match self.fraction {
+            "" => self.whole.trim_end_matches('0'),
+            _ => self.whole,
+        };
+        whole.bytes().chain(self.fraction.bytes())
+    }
+
+    /// How many zeros stand between the last of the digits and the point; negative behind it.
+    fn shift(&self) -> i64 {
+        let places = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let zeros = match self.fraction {
+            "" => self
+                .whole
+                .len()
+                .saturating_sub(self.whole.trim_end_matches('0').len()),
+            _ => 0,
+        };
+        self.exponent
+            .saturating_sub(places(self.fraction.len()))
+            .saturating_add(places(zeros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// H-5: the ways an integer may be written.
+    #[test]
+    fn integers() {
+        for (text, integral, value) in [
+            ("0", true, Some(0)),
+            ("-0", true, Some(0)),
+            ("10", true, Some(10)),
+            ("1.0", true, Some(1)),
+            ("1e2", true, Some(100)),
+            ("1.5e1", true, Some(15)),
+            ("100e-2", true, Some(1)),
+            ("100.0e-2", true, Some(1)),
+            ("18446744073709551615", true, Some(u64::MAX)),
+            ("18446744073709551616", true, None),
+            ("1e999", true, None),
+            ("-7", true, None),
+            ("0e999999999999999999999", true, Some(0)),
+            ("1e-99999999999999999999", false, None),
+            ("1.5", false, None),
+            ("1e-1", false, None),
+            ("true", false, None),
+            ("{}", false, None),
+        ] {
+            assert_eq!(
+                (is_integral(text.as_bytes()), integer(text.as_bytes())),
+                (integral, value),
+                "{text}"
+            );
+        }
+    }
+}
