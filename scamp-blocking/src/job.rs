@@ -1,0 +1,165 @@
+//! One run of a handler.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use scamp_proto::session::{RecvId, SendId, ServeId};
+use scamp_proto::wire::{RemoteError, ReplyHead};
+use scamp_proto::{Header, SendError};
+
+use crate::actions::{Handler, Reply, ReplyBody, Request};
+use crate::body::Body;
+use crate::link::{Link, Wait};
+use crate::waiters::Key;
+use crate::writer::BodyWriter;
+
+/// What is to be run, as the core tells it.
+pub(crate) struct Work {
+    pub(crate) task: Task,
+    pub(crate) header: Header,
+    /// The whole body, or a handle to read it by.
+    pub(crate) body: Result<Bytes, RecvId>,
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+pub(crate) enum Task {
+    /// A request to be answered.
+    Answer(ServeId, Handler),
+    /// A notification.
+    Hear,
+}
+
+impl Work {
+    pub(crate) fn ready(self, link: &Arc<Link>) -> Job {
+        let body = match self.body {
+            Ok(whole) => Body::whole(whole),
+            Err(id) => Body::of_request(link.clone(), id),
+        };
+        let request = Request::new(self.header, body, self.cancelled, link.address);
+        Job {
+            request: Some(request),
+            open: Open {
+                link: link.clone(),
+                task: self.task,
+            },
+        }
+    }
+}
+
+/// A handler ready to run. Dropped without having run, it answers that it did not.
+pub(crate) struct Job {
+    // Dropped first, so that its body is discarded before the request is answered.
+    request: Option<Request>,
+    open: Open,
+}
+
+/// A request that has no answer yet; when this is dropped it has one.
+struct Open {
+    link: Arc<Link>,
+    task: Task,
+}
+
+impl Job {
+    pub(crate) fn run(mut self) {
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        let link = &self.open.link;
+        match &self.open.task {
+            Task::Hear => {
+                if let Some(listener) = link.home.actions.listener() {
+                    // A listener has nobody to tell that it failed.
+                    let _ = catch_unwind(AssertUnwindSafe(|| listener(request)));
+                }
+            }
+            Task::Answer(id, handler) => {
+                match catch_unwind(AssertUnwindSafe(|| handler(request))) {
+                    Ok(Ok(reply)) => answer(link, *id, reply),
+                    Ok(Err(error)) => {
+                        let now = link.now();
+                        // It fails only if there is nobody left to tell.
+                        let _ = link.lock().session().reply_error(now, *id, error);
+                        link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // What was left unsaid is said when `open` is dropped (S-19).
+                    Err(_) => {
+                        link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let link = &self.link;
+        match self.task {
+            Task::Hear => link.home.request_ended(),
+            Task::Answer(id, _) => {
+                let mut core = link.lock();
+                core.finished(link.now(), &link.home, id);
+                core.flush_or_leave();
+            }
+        }
+    }
+}
+
+fn answer(link: &Arc<Link>, id: ServeId, reply: Reply) {
+    let head = ReplyHead {
+        error: None,
+        extras: reply.extras,
+    };
+    let mut core = link.lock();
+    let send = match core.session().reply(link.now(), id, &head) {
+        Ok(send) => send,
+        Err(error @ (SendError::BadField(_) | SendError::HeaderTooLarge(_))) => {
+            let error = RemoteError::new("general", error.to_string());
+            // It fails only if there is nobody left to tell.
+            let _ = core.session().reply_error(link.now(), id, error);
+            return;
+        }
+        // Nobody waits for the answer any more.
+        Err(_) => return,
+    };
+    match reply.body {
+        ReplyBody::Whole(mut body) => core.wait(|core, now| {
+            // The end goes with the last octets, and both with the header if there is room.
+            match core.session().write(now, send, &mut body) {
+                Ok(_) if body.is_empty() => {
+                    let _ = core.session().finish(now, send);
+                    Wait::Done(())
+                }
+                Ok(_) => Wait::For(Key::Send(send)),
+                // The peer is gone, or takes nothing any more.
+                Err(_) => Wait::Done(()),
+            }
+        }),
+        ReplyBody::Stream(write) => {
+            core.answering.insert(send);
+            drop(core);
+            stream(link, send, write);
+            link.lock().answering.remove(&send);
+        }
+    }
+}
+
+fn stream(link: &Arc<Link>, send: SendId, write: crate::actions::Write) {
+    let mut writer = BodyWriter::new(link.clone(), send);
+    match catch_unwind(AssertUnwindSafe(|| write(&mut writer))) {
+        // It fails only if there is nobody left to tell.
+        Ok(Ok(())) => {
+            let _ = writer.finish();
+        }
+        Ok(Err(error)) => {
+            link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+            let _ = writer.fail(&error.to_string());
+        }
+        // Dropping the writer ends the body with an error (S-4).
+        Err(_) => {
+            link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

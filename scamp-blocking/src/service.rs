@@ -1,0 +1,753 @@
+//! A service: what accepts connections and answers their requests.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use scamp_proto::note::Note;
+use scamp_proto::service::ActionError;
+use scamp_proto::session::{self, Session, Side};
+use scamp_proto::wire::RemoteError;
+use scamp_proto::{CloseReason, limits};
+use scamp_tls::{ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
+
+use crate::actions::{Actions, IntoAction, Reply, Request};
+use crate::handshakes::Handshakes;
+use crate::home::Home;
+use crate::limits::Limits;
+use crate::link::{Clock, Link, STACK, Wait, reason_of};
+use crate::machine::Machine;
+use crate::socket::{Socket, Transport, wait_for};
+use crate::waiters::Key;
+
+/// A service that listens.
+///
+/// Each connection has a thread that reads it; handlers run on threads of a pool that grows as
+/// needed, and send their replies themselves.
+///
+/// # Example
+///
+/// ```
+/// use scamp_blocking::{Client, Pin, Reply, RequestHead, Service};
+/// # let certificate = include_str!("../../scamp-tls/tests/data/rsa2048.crt");
+/// # let key = include_str!("../../scamp-tls/tests/data/rsa2048.key");
+/// # let identity = scamp_blocking::Identity::from_pem(certificate, key)?;
+///
+/// let service = Service::builder(identity)
+///     .action("Greetings.hello", |mut request| {
+///         Ok(Reply::new(format!("Hello {}", request.text()?)))
+///     })?
+///     .bind("127.0.0.1:0")?;
+/// let address = service.local_addr().to_string();
+/// let pin = Pin::Fingerprint(service.fingerprint().expect("it uses TLS"));
+/// let handle = service.handle();
+/// let running = std::thread::spawn(move || service.run());
+///
+/// let client = Client::connect(&address, pin)?;
+/// assert_eq!(client.call(RequestHead::new("Greetings.hello"), "World")?.body, "Hello World");
+///
+/// drop(client);
+/// handle.shutdown();
+/// running.join().expect("no panic");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Service {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    wake: UnixStream,
+}
+
+impl Service {
+    /// What there is to be set before listening.
+    pub fn builder(identity: Identity) -> ServiceBuilder {
+        ServiceBuilder::new(Some(identity))
+    }
+
+    /// As [`builder`](Self::builder), without TLS: for tests, or inside a tunnel.
+    pub fn plain() -> ServiceBuilder {
+        ServiceBuilder::new(None)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients are to expect; `None` without TLS.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        let tls = self.shared.tls.as_ref()?;
+        Some(tls.identity().fingerprint())
+    }
+
+    /// What the service is asked and told by while it runs.
+    pub fn handle(&self) -> ServiceHandle {
+        ServiceHandle {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// Accepts connections until the service is shut down and its requests have ended.
+    ///
+    /// No failure to accept ends it: it tries again after 10 ms, then at growing intervals of up to
+    /// a second (HD-17).
+    pub fn run(self) {
+        let mut door = Door::new(&self.shared);
+        let mut delay = SHORTEST_DELAY;
+        while !self.shared.is_stopping() {
+            let mut fds = [
+                PollFd::new(&self.wake, PollFlags::IN),
+                PollFd::new(&self.listener, PollFlags::IN),
+            ];
+            // Without news this was for nothing, and with an error accepting fails as well.
+            let _ = wait_for(&mut fds, None);
+            match door.accept_all(&self.listener) {
+                Ok(()) => delay = SHORTEST_DELAY,
+                Err(error) => {
+                    self.shared
+                        .tell(None, Occurrence::AcceptFailed(error.to_string()));
+                    let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
+                    let _ = wait_for(&mut fds, Some(delay));
+                    delay = (delay * 2).min(LONGEST_DELAY);
+                }
+            }
+        }
+        drop(self.listener);
+        drop(door);
+        self.shared.drain();
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What there is to be set before listening.
+#[derive(Clone)]
+pub struct ServiceBuilder {
+    identity: Option<Identity>,
+    tls: Option<Options>,
+    session: session::Config,
+    limits: Limits,
+    actions: Actions,
+}
+
+impl ServiceBuilder {
+    fn new(identity: Option<Identity>) -> Self {
+        Self {
+            identity,
+            tls: None,
+            session: session::Config {
+                subscriptions: true,
+                ..session::Config::new(Side::Server)
+            },
+            limits: Limits::default(),
+            actions: Actions::default(),
+        }
+    }
+
+    /// Adds an action; see [`Actions::action`].
+    ///
+    /// # Errors
+    ///
+    /// [`ActionError`].
+    pub fn action(
+        self,
+        action: impl IntoAction,
+        handler: impl Fn(Request) -> Result<Reply, RemoteError> + Send + Sync + 'static,
+    ) -> Result<Self, ActionError> {
+        let actions = self.actions.action(action, handler)?;
+        Ok(Self { actions, ..self })
+    }
+
+    /// Adds an action that reads its body as it comes; see [`Actions::streaming_action`].
+    ///
+    /// # Errors
+    ///
+    /// [`ActionError`].
+    pub fn streaming_action(
+        self,
+        action: impl IntoAction,
+        handler: impl Fn(Request) -> Result<Reply, RemoteError> + Send + Sync + 'static,
+    ) -> Result<Self, ActionError> {
+        let actions = self.actions.streaming_action(action, handler)?;
+        Ok(Self { actions, ..self })
+    }
+
+    /// Sets what hears notifications; see [`Actions::on_notify`].
+    pub fn on_notify(self, listener: impl Fn(Request) + Send + Sync + 'static) -> Self {
+        Self {
+            actions: self.actions.on_notify(listener),
+            ..self
+        }
+    }
+
+    /// Sets all actions at once.
+    pub fn actions(self, actions: Actions) -> Self {
+        Self { actions, ..self }
+    }
+
+    /// Sets what the service takes on at once.
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Sets how each connection behaves. Subscriptions are served unless that says otherwise.
+    pub fn session(self, session: session::Config) -> Self {
+        Self { session, ..self }
+    }
+
+    /// Sets how TLS behaves.
+    pub fn tls(self, options: Options) -> Self {
+        Self {
+            tls: Some(options),
+            ..self
+        }
+    }
+
+    /// Listens on an address; port 0 is any that is free.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, and [`InvalidInput`](io::ErrorKind::InvalidInput) for TLS
+    /// settings that cannot work together.
+    pub fn bind(self, address: impl ToSocketAddrs) -> io::Result<Service> {
+        self.listen(TcpListener::bind(address)?)
+    }
+
+    /// Takes over a listener that is there already.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn listen(self, listener: TcpListener) -> io::Result<Service> {
+        listener.set_nonblocking(true)?;
+        let (wake, waker) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        let fault =
+            |error: ConfigError| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        let tls = match (self.identity, self.tls) {
+            (None, _) => None,
+            (Some(identity), None) => Some(ServerTls::new(identity)),
+            (Some(identity), Some(options)) => {
+                Some(ServerTls::with_options(identity, &options).map_err(fault)?)
+            }
+        };
+        let mut home = Home::new(self.actions, true);
+        home.max_active = self.limits.max_requests_per_connection;
+        home.max_requests = self.limits.max_requests;
+        home.max_body = self.session.connection.max_body;
+        Ok(Service {
+            address: listener.local_addr()?,
+            listener,
+            shared: Arc::new(Shared {
+                home: Arc::new(home),
+                tls,
+                session: self.session,
+                limits: self.limits,
+                stage: Mutex::default(),
+                gone: Condvar::new(),
+                stop: AtomicBool::new(false),
+                hurry: AtomicBool::new(false),
+                waker,
+                held: AtomicUsize::new(0),
+                open: AtomicUsize::new(0),
+                accepted: AtomicU64::new(0),
+                octets_in: AtomicU64::new(0),
+                octets_out: AtomicU64::new(0),
+                protocol_errors: AtomicU64::new(0),
+            }),
+            wake,
+        })
+    }
+}
+
+impl fmt::Debug for ServiceBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceBuilder")
+            .field("limits", &self.limits)
+            .field("actions", &self.actions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a service is asked and told by while it runs.
+#[derive(Clone)]
+pub struct ServiceHandle {
+    shared: Arc<Shared>,
+}
+
+impl ServiceHandle {
+    /// Ends the service: it accepts nothing more, refuses new requests as certainly not processed,
+    /// and lets those in progress end for up to [`Limits::drain`]. Told twice, it does not wait for
+    /// them (V-12).
+    pub fn shutdown(&self) {
+        let shared = &self.shared;
+        if shared.stop.swap(true, Ordering::SeqCst) {
+            shared.hurry.store(true, Ordering::SeqCst);
+        }
+        // Dropped octets do not matter: one is enough.
+        let _ = io::Write::write(&mut &shared.waker, b".");
+        // Under the lock, so that nobody is between asking and waiting.
+        drop(shared.stage());
+        shared.gone.notify_all();
+    }
+
+    /// Sets a key of a topic to a JSON value, or removes it with `null`, and tells subscribers.
+    ///
+    /// Returns whether that was a change.
+    pub fn publish(&self, code: &str, key: &str, json: &str) -> bool {
+        let Some(change) = self.shared.home.publish(code, key, json) else {
+            return false;
+        };
+        for link in self.shared.links() {
+            let mut core = link.lock();
+            core.session().publish(link.now(), &change);
+            core.flush_or_leave();
+        }
+        true
+    }
+
+    /// Serves a byte stream that is there already, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// If there is no thread to be had, or the service has been shut down.
+    pub fn adopt(&self, transport: impl Transport) -> io::Result<()> {
+        self.shared.serve(Box::new(transport), None)
+    }
+
+    /// What has happened so far, and what is there now.
+    pub fn stats(&self) -> ServiceStats {
+        let shared = &self.shared;
+        let home = &shared.home;
+        let mut octets_in = shared.octets_in.load(Ordering::Relaxed);
+        let mut octets_out = shared.octets_out.load(Ordering::Relaxed);
+        for link in shared.links() {
+            let stats = link.lock().session().connection().stats();
+            octets_in += stats.octets_in;
+            octets_out += stats.octets_out;
+        }
+        ServiceStats {
+            total_clients_accepted: shared.accepted.load(Ordering::Relaxed),
+            open_connections: self.connections(),
+            requests_started: home.requests_started.load(Ordering::Relaxed),
+            requests_active: home.requests.load(Ordering::Relaxed),
+            requests_failed: home.requests_failed.load(Ordering::Relaxed),
+            bytes_in: octets_in,
+            bytes_out: octets_out,
+            protocol_errors: shared.protocol_errors.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Connections there are now.
+    pub fn connections(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes what is worth a line in a log; at most 1024 are kept, the newest.
+    pub fn notes(&self) -> Vec<ServiceNote> {
+        self.shared.stage().notes.drain(..).collect()
+    }
+}
+
+impl fmt::Debug for ServiceHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceHandle")
+            .field("stats", &self.stats())
+            .finish()
+    }
+}
+
+/// Counters of a service (V-11).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ServiceStats {
+    /// Connections accepted.
+    pub total_clients_accepted: u64,
+    /// Connections there are now.
+    pub open_connections: usize,
+    /// Requests and notifications given to a handler.
+    pub requests_started: u64,
+    /// Requests and notifications in a handler now.
+    pub requests_active: usize,
+    /// Requests whose handler reported an error, or panicked.
+    pub requests_failed: u64,
+    /// Octets received, without TLS.
+    pub bytes_in: u64,
+    /// Octets sent, without TLS.
+    pub bytes_out: u64,
+    /// Connections that ended because their peer broke a rule.
+    pub protocol_errors: u64,
+}
+
+/// Something worth a line in a log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceNote {
+    /// Whose connection it is about.
+    pub peer: Option<SocketAddr>,
+    /// What happened.
+    pub what: Occurrence,
+}
+
+/// The things a [`ServiceNote`] can tell.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Occurrence {
+    /// A connection could not be accepted, or not be given a thread; the system's own words.
+    AcceptFailed(String),
+    /// A connection ended.
+    Closed(CloseReason),
+    /// A connection handled something odd.
+    Note(Note),
+    /// A connection was closed at once, since there are too many.
+    Refused,
+}
+
+/// What the threads of a service share.
+struct Shared {
+    home: Arc<Home>,
+    tls: Option<ServerTls>,
+    session: session::Config,
+    limits: Limits,
+    stage: Mutex<Stage>,
+    /// Told whenever a connection has gone.
+    gone: Condvar,
+    stop: AtomicBool,
+    /// Whether requests in progress are not waited for.
+    hurry: AtomicBool,
+    waker: UnixStream,
+    /// Octets held for all connections together, as of each one's last turn.
+    held: AtomicUsize,
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    octets_in: AtomicU64,
+    octets_out: AtomicU64,
+    protocol_errors: AtomicU64,
+}
+
+#[derive(Default)]
+struct Stage {
+    links: BTreeMap<u64, Weak<Link>>,
+    next: u64,
+    handshakes: Handshakes,
+    notes: VecDeque<ServiceNote>,
+}
+
+impl Shared {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        // Each change of it is complete in itself.
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        let stage = self.stage();
+        stage.links.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn tell(&self, peer: Option<SocketAddr>, what: Occurrence) {
+        let mut stage = self.stage();
+        if stage.notes.len() >= NOTES_KEPT {
+            stage.notes.pop_front();
+        }
+        stage.notes.push_back(ServiceNote { peer, what });
+    }
+
+    /// Whether one more connection would be one too many (HD-17, HD-26).
+    fn is_full(&self) -> bool {
+        let budget = self.limits.mem_budget;
+        self.open.load(Ordering::Relaxed) >= self.limits.max_connections
+            || self.held.load(Ordering::Relaxed) > budget.saturating_add(budget / 10)
+    }
+
+    /// Gives a connection a thread.
+    fn serve(
+        self: &Arc<Self>,
+        transport: Box<dyn Transport>,
+        address: Option<SocketAddr>,
+    ) -> io::Result<()> {
+        let clock = Clock::start();
+        let session = Session::new(self.session.clone(), Side::Server, clock.now());
+        let machine = match &self.tls {
+            None => Machine::Plain(Box::new(session)),
+            Some(tls) => Machine::Tls(Box::new(Tls::server(session, tls, clock.now()))),
+        };
+        let link = Link::new(machine, transport, clock, self.home.clone(), address);
+        let mut stage = self.stage();
+        let number = stage.next;
+        stage.next += 1;
+        stage.links.insert(number, Arc::downgrade(&link));
+        let oldest = stage.handshakes.begin(
+            number,
+            address.map(|address| address.ip()),
+            self.limits.max_handshakes,
+            self.limits.max_handshakes_per_address,
+        );
+        let oldest = oldest.and_then(|number| stage.links.get(&number)?.upgrade());
+        drop(stage);
+        if let Some(oldest) = oldest {
+            oldest.cut();
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let connection = Connection {
+            shared: self.clone(),
+            number,
+            link,
+        };
+        // Shut down while it was being taken in, it is drained like the others.
+        if self.is_stopping() {
+            connection.drain();
+        }
+        // Without a thread the connection is dropped, and with it all trace of it (F-17).
+        thread::Builder::new()
+            .name("scamp-connection".into())
+            .stack_size(STACK)
+            .spawn(move || connection.run())
+            .map(drop)
+    }
+
+    /// Ends all connections in order (V-12).
+    fn drain(&self) {
+        for link in self.links() {
+            drain(&link);
+        }
+        let until = Instant::now() + self.limits.drain;
+        self.wait_empty(until, || self.hurry.load(Ordering::SeqCst));
+        for link in self.links() {
+            let mut core = link.lock();
+            let now = link.now();
+            for send in std::mem::take(&mut core.answering) {
+                // It may have ended meanwhile.
+                let _ = core.session().fail(now, send, "service shutting down");
+            }
+            core.session().close(now);
+            core.flush_or_leave();
+        }
+        self.wait_empty(Instant::now() + limits::CLOSE_LINGER, || false);
+        for link in self.links() {
+            link.cut();
+        }
+    }
+
+    fn wait_empty(&self, until: Instant, is_over: impl Fn() -> bool) {
+        let mut stage = self.stage();
+        while !stage.links.is_empty() && !is_over() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.gone.wait_timeout(stage, left);
+            stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn drain(link: &Link) {
+    let mut core = link.lock();
+    core.session().drain(link.now());
+    core.flush_or_leave();
+}
+
+/// Takes connections in.
+struct Door<'a> {
+    shared: &'a Arc<Shared>,
+    /// Held back, so that a connection can be taken and closed when there are no more files.
+    spare: Option<File>,
+}
+
+impl<'a> Door<'a> {
+    fn new(shared: &'a Arc<Shared>) -> Self {
+        let mut door = Self {
+            shared,
+            spare: None,
+        };
+        door.hold_spare();
+        door
+    }
+
+    fn hold_spare(&mut self) {
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Accepts what waits. An error is worth waiting a while.
+    fn accept_all(&mut self, listener: &TcpListener) -> io::Result<()> {
+        self.hold_spare();
+        while !self.shared.is_stopping() {
+            match listener.accept() {
+                Ok((stream, address)) => self.admit(stream, address)?,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        self.turn_away(listener);
+                        return Err(error);
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+        if self.shared.is_full() {
+            self.shared.tell(Some(address), Occurrence::Refused);
+            return Ok(());
+        }
+        // Some systems hand the listener's mode on.
+        stream.set_nonblocking(false)?;
+        self.shared
+            .serve(Box::new(Socket::from(stream)), Some(address))
+    }
+
+    /// Takes a connection only to close it, so that its client need not wait.
+    fn turn_away(&mut self, listener: &TcpListener) {
+        if self.spare.take().is_some() {
+            // There may be none, or another error: all the same now.
+            drop(listener.accept());
+            self.hold_spare();
+        }
+    }
+}
+
+/// One connection and its thread; when this is dropped, nothing is left of it.
+struct Connection {
+    shared: Arc<Shared>,
+    number: u64,
+    link: Arc<Link>,
+}
+
+impl Connection {
+    fn run(&self) {
+        let (shared, link) = (&self.shared, &self.link);
+        let mut share = Share {
+            shared,
+            held: 0,
+            lowered: false,
+        };
+        let mut core = link.lock();
+        core.wait(
+            |core, _| match core.machine.is_established() || core.is_over() {
+                true => Wait::Done(()),
+                false => Wait::For(Key::Anything),
+            },
+        );
+        drop(core);
+        shared.stage().handshakes.end(self.number);
+        let mut core = link.lock();
+        loop {
+            let notes = core.wait(|core, now| {
+                share.update(core.session(), now);
+                let notes = core.take_notes();
+                match core.is_over() || !notes.is_empty() {
+                    true => Wait::Done(notes),
+                    false => Wait::For(Key::Anything),
+                }
+            });
+            let is_over = core.is_over();
+            drop(core);
+            for note in notes {
+                shared.tell(link.address, Occurrence::Note(note));
+            }
+            if is_over {
+                return;
+            }
+            core = link.lock();
+        }
+    }
+
+    fn drain(&self) {
+        drain(&self.link);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        let mut core = self.link.lock();
+        let reason = reason_of(&core);
+        let stats = core.session().connection().stats();
+        drop(core);
+        if matches!(reason, CloseReason::Violation(_)) {
+            shared.protocol_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        shared
+            .octets_in
+            .fetch_add(stats.octets_in, Ordering::Relaxed);
+        shared
+            .octets_out
+            .fetch_add(stats.octets_out, Ordering::Relaxed);
+        shared.tell(self.link.address, Occurrence::Closed(reason));
+        let mut stage = shared.stage();
+        stage.handshakes.end(self.number);
+        stage.links.remove(&self.number);
+        drop(stage);
+        shared.open.fetch_sub(1, Ordering::Relaxed);
+        shared.gone.notify_all();
+    }
+}
+
+/// One connection's part of the memory that all together may hold (HD-26).
+struct Share<'a> {
+    shared: &'a Shared,
+    held: usize,
+    lowered: bool,
+}
+
+impl Share<'_> {
+    fn update(&mut self, session: &mut Session, now: scamp_proto::Instant) {
+        let shared = self.shared;
+        let held = session.connection().memory();
+        if held != self.held {
+            let before = self.held;
+            self.held = held;
+            if held > before {
+                shared.held.fetch_add(held - before, Ordering::Relaxed);
+            } else {
+                shared.held.fetch_sub(before - held, Ordering::Relaxed);
+            }
+        }
+        let budget = shared.limits.mem_budget;
+        if shared.held.load(Ordering::Relaxed) > budget {
+            let open = shared.open.load(Ordering::Relaxed).max(1);
+            session.set_allowance(now, (budget / open).max(LEAST_SHARE));
+            self.lowered = true;
+        } else if self.lowered {
+            session.set_allowance(now, usize::MAX);
+            self.lowered = false;
+        }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(self.held, Ordering::Relaxed);
+    }
+}
+
+/// Waiting after a failure to accept, at first and at last (HD-17).
+const SHORTEST_DELAY: Duration = Duration::from_millis(10);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// What a connection may hold however little memory there is, in octets (HD-26).
+const LEAST_SHARE: usize = 256 * 1024;
+
+/// Notes kept for whoever logs; the oldest go first.
+const NOTES_KEPT: usize = 1024;

@@ -1,0 +1,10 @@
+//! Clients and services over real sockets, in one process.
+
+mod counting;
+mod echo;
+mod faults;
+mod handles;
+mod service;
+mod streams;
+mod support;
+mod threads;
