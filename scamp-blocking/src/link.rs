@@ -194,7 +194,7 @@ impl Held<'_> {
         self.flush();
         if self.link.home.is_service {
             self.leave_to_scribe();
-        } else if !self.is_flushed() {
+        } else if self.blocked {
             self.wait_flushed();
         }
     }
@@ -280,7 +280,7 @@ impl Held<'_> {
             self.expire(now, &link.home);
         } else if is_blocked && link.home.is_service && keys.contains(&Some(Key::Flushed)) {
             // The connection's own thread reads, or will.
-            self.await_writable(false, self.patience(keys, now, deadline));
+            self.await_writable(false, deadline.map(|at| at - now));
         } else if is_blocked
             && !link.home.is_service
             && (self.reader.is_none() || keys.contains(&Some(Key::Flushed)))
@@ -303,11 +303,11 @@ impl Held<'_> {
     ) -> Option<Duration> {
         let until_deadline = deadline.map(|at| at - now);
         let longest = keys.iter().flatten().filter_map(|key| match key {
-            // Room may also be made by other threads, who cannot wake a thread that reads.
-            Key::Room | Key::Send(_) => Some(PEEK),
+            // Other threads may bring that about as well, and cannot wake a thread that reads.
+            Key::Flushed | Key::Room | Key::Send(_) => Some(PEEK),
             // Handlers set deadlines and do not stay to watch them.
             Key::Anything => Some(ROUND),
-            Key::Body(_) | Key::Changes | Key::Exchange(_) | Key::Flushed => None,
+            Key::Body(_) | Key::Changes | Key::Exchange(_) => None,
         });
         until_deadline.into_iter().chain(longest).min()
     }

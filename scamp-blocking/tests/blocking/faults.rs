@@ -138,6 +138,8 @@ fn a_peer_that_writes_first() {
             while count < 12 << 20 {
                 count += raw.read(&mut room).unwrap();
             }
+            // Closing it now would take the reply with it.
+            raw
         });
         let mut config = Config::new(Side::Client);
         config.connection.max_inflight = Some(0);
@@ -157,7 +159,7 @@ fn a_peer_that_writes_first() {
             reply.wait().unwrap().whole(16 << 20).unwrap().body.len(),
             96 << 16
         );
-        peer.join().unwrap();
+        drop(peer.join().unwrap());
     });
 }
 

@@ -1,4 +1,5 @@
 //! Clients and services over real sockets, in one process.
+#![allow(clippy::unwrap_used)]
 
 mod counting;
 mod echo;

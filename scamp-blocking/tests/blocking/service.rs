@@ -9,21 +9,21 @@ use crate::support::{Running, actions, bounded, head, identity, service, until};
 
 /// A door that handlers wait at.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
     }
 
-    pub fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let open = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(open, |open| !*open).unwrap());
     }
 }
 
-pub fn gated(gate: &Gate) -> scamp_blocking::ServiceBuilder {
+pub(crate) fn gated(gate: &Gate) -> scamp_blocking::ServiceBuilder {
     let gate = gate.clone();
     actions(Service::builder(identity()))
         .action("Test.gate", move |_| {

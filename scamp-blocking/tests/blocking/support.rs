@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use scamp_blocking::scamp_proto::session::{Config, Side};
 use scamp_blocking::{
     Client, ClientBuilder, Fingerprint, Identity, Pin, RemoteError, Reply, Request, RequestHead,
-    Service, ServiceBuilder, ServiceHandle, Socket,
+    Service, ServiceBuilder, ServiceHandle,
 };
 
-pub struct Running {
-    pub address: SocketAddr,
-    pub fingerprint: Option<Fingerprint>,
-    pub handle: ServiceHandle,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) fingerprint: Option<Fingerprint>,
+    pub(crate) handle: ServiceHandle,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    pub fn start(builder: ServiceBuilder) -> Self {
+    pub(crate) fn start(builder: ServiceBuilder) -> Self {
         let service = builder.bind("127.0.0.1:0").unwrap();
         Self {
             address: service.local_addr(),
@@ -30,11 +30,11 @@ impl Running {
         }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.client_with(|builder| builder)
     }
 
-    pub fn client_with(&self, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
+    pub(crate) fn client_with(&self, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
         let builder = match self.fingerprint {
             Some(fingerprint) => Client::builder(Pin::Fingerprint(fingerprint)),
             None => Client::plain(),
@@ -43,12 +43,12 @@ impl Running {
     }
 
     /// A connection that speaks for itself, where the service is without TLS.
-    pub fn raw(&self) -> TcpStream {
+    pub(crate) fn raw(&self) -> TcpStream {
         TcpStream::connect(self.address).unwrap()
     }
 
     /// Shuts down and waits for the end.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.handle.shutdown();
         self.thread.take().unwrap().join().unwrap();
     }
@@ -64,7 +64,7 @@ impl Drop for Running {
     }
 }
 
-pub fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity::from_pem(
         include_str!("../data/p256.crt"),
         include_str!("../data/p256.key"),
@@ -73,7 +73,7 @@ pub fn identity() -> Identity {
 }
 
 /// `Test.echo`, `Test.stream` (an echo as it comes), `Test.panic`, `Test.slow` (until released).
-pub fn actions(builder: ServiceBuilder) -> ServiceBuilder {
+pub(crate) fn actions(builder: ServiceBuilder) -> ServiceBuilder {
     builder
         .action("Test.echo", |mut request: Request| {
             Ok(Reply::new(request.bytes().unwrap()))
@@ -101,16 +101,16 @@ fn stream(request: Request) -> Result<Reply, RemoteError> {
     }))
 }
 
-pub fn service() -> Running {
+pub(crate) fn service() -> Running {
     Running::start(actions(Service::builder(identity())))
 }
 
-pub fn head(action: &str) -> RequestHead<'_> {
+pub(crate) fn head(action: &str) -> RequestHead<'_> {
     RequestHead::new(action)
 }
 
 /// Octets that look random and can be made again.
-pub fn octets(len: usize) -> Vec<u8> {
+pub(crate) fn octets(len: usize) -> Vec<u8> {
     let mut rng = scamp_blocking::scamp_proto::Rng::new(7);
     let mut all = Vec::with_capacity(len + 8);
     while all.len() < len {
@@ -121,7 +121,7 @@ pub fn octets(len: usize) -> Vec<u8> {
 }
 
 /// Two clients' worth of session settings with room for large bodies.
-pub fn roomy(side: Side) -> Config {
+pub(crate) fn roomy(side: Side) -> Config {
     let mut config = Config::new(side);
     config.connection.max_body = 128 << 20;
     config.connection.max_collected = 256 << 20;
@@ -129,7 +129,7 @@ pub fn roomy(side: Side) -> Config {
 }
 
 /// Waits until something is so; the test fails if it never is.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
@@ -138,7 +138,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Runs something that must come to an end.
-pub fn bounded<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn bounded<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
     std::thread::spawn(move || done.send(run()));
     ended
@@ -146,9 +146,5 @@ pub fn bounded<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T
         .expect("it neither hangs nor panics")
 }
 
-pub fn tcp(address: SocketAddr) -> Socket {
-    Socket::from(TcpStream::connect(address).unwrap())
-}
-
 /// Far more than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
