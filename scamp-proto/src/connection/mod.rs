@@ -552,6 +552,11 @@ impl Connection {
         self.buffered
     }
 
+    /// Whether there is an event to take.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Whether anything is in progress (S-23).
     pub fn is_busy(&self) -> bool {
         match self.state {
@@ -639,6 +644,7 @@ impl Connection {
         self.clock = self.clock.max(now);
     }
 
+    #[inline]
     fn emit(&mut self, event: Event) {
         if matches!(self.state, State::Open | State::HalfOpen(_)) {
             self.events.push_back(event);
@@ -903,11 +909,10 @@ impl Connection {
     }
 
     fn free_if_done(&mut self, msgno: MsgNo) {
-        if self.incoming.get(msgno).is_some_and(Incoming::is_done) {
-            if let Some(message) = self.incoming.remove(msgno) {
-                self.buffered -= message.header_cost;
-                self.floods.small_debt -= message.small_debt;
-            }
+        if let Some(message) = self.incoming.get(msgno).filter(|message| message.is_done()) {
+            self.buffered -= message.header_cost;
+            self.floods.small_debt -= message.small_debt;
+            self.incoming.remove(msgno);
         }
     }
 }

@@ -150,7 +150,19 @@ impl Connection {
             message.body.seal();
             self.floods.data(line.size, &mut message.small_debt)?;
         }
-        self.after_arrival(line.msgno);
+        if let Mode::Collect { .. } = message.mode {
+            self.after_arrival(line.msgno);
+            return Ok(());
+        }
+        // The common case, without looking for the message again.
+        if !message.readable_queued && message.is_readable() && self.state == State::Open {
+            message.readable_queued = true;
+            self.events.push_back(Event::Readable(RecvId(line.msgno)));
+        }
+        if !message.ack_queued && message.wants_ack() {
+            message.ack_queued = true;
+            self.queues.push_ack(line.msgno);
+        }
         Ok(())
     }
 

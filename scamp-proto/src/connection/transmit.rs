@@ -209,14 +209,15 @@ impl Connection {
             }
             self.emit_data(msgno, len, out);
         }
-        let Some(message) = self.outgoing.remove(msgno) else {
+        let Some(message) = self.outgoing.get(msgno) else {
             return;
         };
-        match message.ending {
-            Ending::Abort(text) => Packet::tx_err(msgno, &text).encode(out),
+        match &message.ending {
+            Ending::Abort(text) => Packet::tx_err(msgno, text).encode(out),
             Ending::Finish | Ending::Open => Packet::eof(msgno).encode(out),
         }
         self.in_flight -= message.window.in_flight();
+        self.outgoing.remove(msgno);
     }
 
     #[inline]

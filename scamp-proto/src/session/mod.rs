@@ -365,22 +365,36 @@ impl Session {
     }
 
     /// What follows from any change.
+    #[inline]
     fn settle(&mut self, now: Instant) {
         let lasting = self.subscriber.is_some() || self.subscribed;
         let busy = !self.serving.is_empty()
             || (self.connection.is_open() && (lasting || !self.exchanges.is_empty()));
         self.connection.hold(now, busy);
-        self.offer_room();
-        self.tell_subscriber(now);
+        if self.wants_room {
+            self.offer_room();
+        }
+        if self.subscriber.is_some() {
+            self.tell_subscriber(now);
+        }
+        if self.draining {
+            self.close_if_done(now);
+        }
+        if self.connection.has_events() {
+            self.process(now);
+        }
+    }
+
+    /// A session that begins nothing new closes when what was begun has ended (S-35).
+    fn close_if_done(&mut self, now: Instant) {
         let done = self.exchanges.is_empty() && self.serving.is_empty();
-        if self.draining && done && !self.connection.is_sending() && self.connection.is_open() {
+        if done && !self.connection.is_sending() && self.connection.is_open() {
             let reason = match self.is_exhausted {
                 true => CloseReason::MsgnoExhausted,
                 false => CloseReason::ClosedLocally,
             };
             self.connection.close_as(now, reason);
         }
-        self.process(now);
     }
 }
 

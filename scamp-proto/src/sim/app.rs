@@ -141,6 +141,16 @@ impl App {
         naps.any(|(from, to)| *from <= now && now < *to)
     }
 
+    /// Waits for no body any more.
+    pub fn give_up(&mut self, now: Instant, session: &mut Session, oracle: &mut Oracle) {
+        let readers: Vec<RecvId> = self.readers.keys().copied().collect();
+        for id in readers {
+            session.discard(now, id);
+            oracle.dropped(self.side, id.msgno().0);
+            self.over(now, id);
+        }
+    }
+
     /// What still lies about, for a message that says what hung.
     pub fn loose_ends(&self) -> Option<String> {
         let clean = self.readers.is_empty() && self.handlers.is_empty();
@@ -525,7 +535,7 @@ impl App {
         if matches!(reader.listen, Listen::DiscardAt(stop) if reader.read >= stop) {
             session.discard(now, id);
             oracle.dropped(self.side, msgno);
-            self.over(now, id, None);
+            self.over(now, id);
             return false;
         }
         let read = match reader.listen {
@@ -568,12 +578,12 @@ impl App {
             }
             Read::End => {
                 oracle.complete(self.side, msgno);
-                self.over(now, id, Some(true));
+                self.over(now, id);
                 false
             }
             Read::Failed(error) => {
                 oracle.broken(self.side, msgno, &error);
-                self.over(now, id, Some(false));
+                self.over(now, id);
                 false
             }
             Read::Gone => panic!("message {msgno} is gone before its end was told"),
@@ -581,7 +591,7 @@ impl App {
     }
 
     /// A body has been read, or given up; a handler that waited for it answers.
-    fn over(&mut self, now: Instant, id: RecvId, _complete: Option<bool>) {
+    fn over(&mut self, now: Instant, id: RecvId) {
         let Some(reader) = self.readers.remove(&id) else {
             return;
         };

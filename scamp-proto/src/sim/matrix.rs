@@ -35,7 +35,7 @@ impl Scene {
     pub fn all() -> Vec<Self> {
         let chunk = limits::CHUNK as u64;
         let window = limits::WINDOW;
-        let mut early = Plan::request(200_000, 10);
+        let mut early = Plan::request(70_000, 10);
         early.answer = Answer::Early;
         let mut talks_on = early.clone();
         talks_on.keep_sending = true;
@@ -51,7 +51,7 @@ impl Scene {
         notify.ask = Ask::Notify;
         let mut discard = Plan::request(10, 5000);
         discard.listening = Listen::DiscardAt(0);
-        let mut cancel = Plan::request(100_000, 10);
+        let mut cancel = Plan::request(70_000, 10);
         cancel.cancel_after = Some(Duration::ZERO);
         let mut late_cancel = Plan::request(10, 5000);
         late_cancel.thinking = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 use super::pair::Watch;
-use super::script::octet;
+use super::script::are_octets;
 use super::strict::{Kind, Seen, Strict};
 use crate::error::{CloseReason, ExchangeError, Phase, ViolationKind};
 use crate::{BodyError, End, Header, Instant};
@@ -232,15 +232,12 @@ impl Oracle {
             .get_mut(&msgno)
             .expect("a body that crossed");
         assert!(!octets.is_empty(), "an empty read");
-        for byte in octets {
-            let due = octet(heard.tag, heard.is_reply, heard.read);
-            assert_eq!(
-                *byte, due,
-                "octet {} of message {msgno} is another's",
-                heard.read
-            );
-            heard.read += 1;
-        }
+        assert!(
+            are_octets(heard.tag, heard.is_reply, heard.read, octets),
+            "octets {} of message {msgno} are another's",
+            heard.read
+        );
+        heard.read += octets.len() as u64;
         assert!(
             heard.read <= heard.data,
             "message {msgno}: read {} of {} that crossed (W-10)",
@@ -476,7 +473,7 @@ impl Side {
                 let heard = Heard {
                     tag: fields["tag"].as_u64().unwrap_or_default(),
                     is_reply: matches!(fields["type"].as_str(), Some("reply")),
-                    is_error: fields.get("error_code").is_some(),
+                    is_error: fields.get("error_code").is_some_and(|code| !code.is_null()),
                     request_id: fields["request_id"].as_u64(),
                     data: 0,
                     end: None,

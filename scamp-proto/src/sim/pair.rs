@@ -148,14 +148,13 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
         self.settle();
     }
 
-    /// Tells both ends the time, if one of their deadlines has passed.
+    /// Tells both ends the time, if one of their deadlines has passed; returns whether one has.
     ///
     /// # Panics
     ///
     /// When an end asks again for a time that has passed: its driver would spin.
-    pub fn alarm(&mut self) {
-        ring(&mut self.client, self.now);
-        ring(&mut self.server, self.now);
+    pub fn alarm(&mut self) -> bool {
+        ring(&mut self.client, self.now) | ring(&mut self.server, self.now)
     }
 
     /// Whether both ends are done with the transport.
@@ -164,8 +163,9 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
     }
 }
 
-fn ring<M: Duplex>(machine: &mut M, now: Instant) {
-    if machine.poll_timeout().is_some_and(|at| at <= now) {
+fn ring<M: Duplex>(machine: &mut M, now: Instant) -> bool {
+    let is_due = machine.poll_timeout().is_some_and(|at| at <= now);
+    if is_due {
         machine.handle_timeout(now);
         let again = machine.poll_timeout();
         assert!(
@@ -173,6 +173,7 @@ fn ring<M: Duplex>(machine: &mut M, now: Instant) {
             "an alarm for {again:?} after handle_timeout at {now:?} (Q-14)"
         );
     }
+    is_due
 }
 
 /// What a driver does when it is its turn: write, then read.

@@ -177,18 +177,39 @@ pub enum What {
     Close,
 }
 
-/// Octet number `offset` of the body of the message with this tag.
-pub fn octet(tag: u64, is_reply: bool, offset: u64) -> u8 {
-    let start = tag.wrapping_mul(37).wrapping_add(u64::from(is_reply) * 101);
-    ((start % 251 + offset % 251) % 251) as u8
+/// Octets `from..from + len` of the body of the message with this tag: a cycle of 251, which no
+/// chunk is a multiple of, begun at a place of the message's own.
+pub fn octets(tag: u64, is_reply: bool, from: u64, len: usize) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(len + 251);
+    octets.extend(first(tag, is_reply, from)..251);
+    while octets.len() < len {
+        octets.extend_from_slice(&CYCLE);
+    }
+    octets.truncate(len);
+    octets
 }
 
-/// Octets `from..from + len` of that body.
-pub fn octets(tag: u64, is_reply: bool, from: u64, len: usize) -> Vec<u8> {
-    let first = octet(tag, is_reply, from);
-    let cycle = (0..251_u8).cycle().skip(usize::from(first));
-    cycle.take(len).collect()
+/// Whether these are the octets of that body from this place on.
+pub fn are_octets(tag: u64, is_reply: bool, from: u64, octets: &[u8]) -> bool {
+    let start = usize::from(first(tag, is_reply, from));
+    let (head, rest) = octets.split_at(octets.len().min(251 - start));
+    CYCLE[start..].starts_with(head) && rest.chunks(251).all(|chunk| CYCLE.starts_with(chunk))
 }
+
+fn first(tag: u64, is_reply: bool, from: u64) -> u8 {
+    let start = tag.wrapping_mul(37).wrapping_add(u64::from(is_reply) * 101);
+    ((start % 251 + from % 251) % 251) as u8
+}
+
+const CYCLE: [u8; 251] = {
+    let mut cycle = [0; 251];
+    let mut place = 0;
+    while place < 251 {
+        cycle[place] = place as u8;
+        place += 1;
+    }
+    cycle
+};
 
 impl Plan {
     /// A request at the epoch with these bodies, and everything else as ordinary as can be.

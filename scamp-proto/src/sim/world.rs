@@ -9,6 +9,7 @@ use super::pair::Pair;
 use super::personality::{Habit, Personality};
 use super::script::{Profile, Script};
 use super::strict::Strict;
+use super::wire::Cut;
 use crate::session::{Config, Session, Side};
 use crate::{Duplex, End, Instant, Outbox, Rng, limits};
 
@@ -133,12 +134,7 @@ impl World {
             }
             self.check();
             let now = self.pair.now;
-            let foreign = self.sessions().count() < 2;
-            let quiet = self.sessions().all(|(_, session)| session.is_drained());
-            if foreign && quiet {
-                break;
-            }
-            if self.pair.is_over() && self.apps.iter().all(|app| app.next(now).is_none()) {
+            if self.is_over() {
                 break;
             }
             if now >= last_call && !called {
@@ -181,7 +177,7 @@ impl World {
 
     /// Some turns of the drivers, and then of the applications; whether anything was done.
     fn turn(&mut self) -> bool {
-        let mut moved = false;
+        let mut moved = self.pair.alarm();
         for _ in 0..=self.rng.below(3) {
             self.note_done();
             moved |= self.pair.step();
@@ -199,6 +195,14 @@ impl World {
             }
         }
         moved
+    }
+
+    /// Whether neither a session of ours nor its application has anything left to do; others may
+    /// linger.
+    fn is_over(&self) -> bool {
+        self.sessions().all(|(side, session)| {
+            session.is_drained() && self.apps[side].next(self.pair.now).is_none()
+        })
     }
 
     /// What holds whenever nothing moves.
@@ -238,10 +242,18 @@ impl World {
         }
     }
 
+    /// Ends what lasts: both ends drain, and where octets vanished nobody waits for them any more,
+    /// since a reply that has begun has no deadline but its reader's (F-26).
     fn drain(&mut self) {
         let now = self.pair.now;
-        for peer in [&mut self.pair.client, &mut self.pair.server] {
+        let mut cuts = self.script.links.iter().filter_map(|link| link.cut);
+        let vanished = cuts.any(|(_, cut)| cut == Cut::Silence);
+        let peers = [&mut self.pair.client, &mut self.pair.server];
+        for (app, peer) in self.apps.iter_mut().zip(peers) {
             if let Peer::Ours(session) = peer {
+                if vanished {
+                    app.give_up(now, session, &mut self.pair.watch);
+                }
                 session.drain(now);
             }
         }

@@ -172,7 +172,11 @@ impl Fields {
         match field {
             Field::Type => {
                 value.fits(HEADER_TEXT)?;
-                self.kind = Some(MessageType::from_name(&value.text()?));
+                self.kind = Some(match value.raw {
+                    b"\"request\"" => MessageType::Request,
+                    b"\"reply\"" => MessageType::Reply,
+                    _ => MessageType::from_name(&value.text()?),
+                });
             }
             Field::RequestId => {
                 if value.raw.len() > REQUEST_ID {
@@ -269,10 +273,8 @@ pub(super) fn unescape(raw: &[u8]) -> Option<Cow<'_, str>> {
 /// Whether a JSON number is an integer, however large, and in whatever way it is written: `5`,
 /// `5.0`, `5e0`.
 fn is_integral(raw: &[u8]) -> bool {
-    let Some(number) = Decimal::parse(raw) else {
-        return false;
-    };
-    number.is_zero() || number.shift() >= 0
+    let plain = raw.iter().all(u8::is_ascii_digit);
+    plain || Decimal::parse(raw).is_some_and(|number| number.is_zero() || number.shift() >= 0)
 }
 
 /// The value of a JSON number, if it is an integer from 0 to 2^64 - 1.
