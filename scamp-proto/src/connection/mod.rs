@@ -420,6 +420,8 @@ impl Connection {
         };
         if message.mode == Mode::Stream {
             message.mode = Mode::Collect { limit };
+            // What was told of it before was about octets that are held back now.
+            message.readable_queued = false;
             let held = message.body.held();
             self.buffered -= held;
             self.collected += held;
@@ -858,6 +860,7 @@ impl Connection {
         message.consumed = message.received;
         message.mode = Mode::Discard;
         message.outcome = error.map(Err);
+        message.readable_queued = false;
         self.pause.note_progress(self.clock);
         self.queue_ack(msgno);
         self.announce(msgno);
