@@ -1,0 +1,151 @@
+//! What is offered to the peer.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use scamp_proto::service::{self, Action, ActionError};
+use scamp_proto::wire::RemoteError;
+
+use crate::office::{Handler, NotifyHandler, Office};
+use crate::reply::Reply;
+use crate::request::Request;
+
+/// Actions and what serves them.
+///
+/// A service's builder has the same methods; on its own it serves a client whose peer sends
+/// requests, too.
+///
+/// # Example
+///
+/// ```
+/// use scamp_async::{Actions, Reply};
+///
+/// let actions = Actions::new()
+///     .action("Client.ping", |request| async move { Ok(Reply::new(request.bytes().clone())) })?;
+/// # Ok::<(), scamp_async::ActionError>(())
+/// ```
+#[derive(Default)]
+pub struct Actions {
+    table: service::Actions<Handler>,
+    notify: Option<NotifyHandler>,
+}
+
+impl Actions {
+    /// No actions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an action that gets its body whole.
+    ///
+    /// # Errors
+    ///
+    /// [`ActionError`] for a name that is none, or is there already (V-5).
+    pub fn action<F, W>(mut self, action: impl IntoAction, handler: F) -> Result<Self, ActionError>
+    where
+        F: Fn(Request) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
+    {
+        self.table
+            .insert(action.into_action()?, into_handler(handler))?;
+        Ok(self)
+    }
+
+    /// Adds an action that is started when the header of a request is there, and reads the body as
+    /// it comes (S-17).
+    ///
+    /// # Errors
+    ///
+    /// As [`action`](Self::action).
+    pub fn streaming_action<F, W>(
+        mut self,
+        action: impl IntoAction,
+        handler: F,
+    ) -> Result<Self, ActionError>
+    where
+        F: Fn(Request) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
+    {
+        self.table
+            .insert(action.into_action()?.streaming(), into_handler(handler))?;
+        Ok(self)
+    }
+
+    /// Sets what notifications are given to, with a body that streams; without, they are dropped.
+    ///
+    /// At most 512 of a connection are in the handler at once, and what comes then is dropped.
+    pub fn on_notify<F, W>(mut self, handler: F) -> Self
+    where
+        F: Fn(Request) -> W + Send + Sync + 'static,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.notify = Some(Arc::new(move |request, noticing| {
+            let handler = handler.clone();
+            Box::pin(async move {
+                let noticing = noticing;
+                handler(request).await;
+                drop(noticing);
+            })
+        }));
+        self
+    }
+
+    pub(crate) fn into_office(self) -> Office {
+        Office::new(self.table, self.notify)
+    }
+}
+
+impl fmt::Debug for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.table.iter()).finish()
+    }
+}
+
+/// What names an action: `Namespace.name`, `Namespace.name~version`, or an [`Action`] with
+/// settings.
+pub trait IntoAction {
+    /// The action.
+    ///
+    /// # Errors
+    ///
+    /// [`ActionError`] for a name that is none.
+    fn into_action(self) -> Result<Action, ActionError>;
+}
+
+impl IntoAction for Action {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Ok(self)
+    }
+}
+
+impl IntoAction for &str {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Action::parse(self)
+    }
+}
+
+impl IntoAction for String {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Action::parse(&self)
+    }
+}
+
+/// A handler whose answer is certain: called, polled and dropped with its duty at hand.
+fn into_handler<F, W>(handler: F) -> Handler
+where
+    F: Fn(Request) -> W + Send + Sync + 'static,
+    W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |request, duty| {
+        let handler = handler.clone();
+        Box::pin(async move {
+            // Held from the start, so that a panic answers, too.
+            let duty = duty;
+            let result = handler(request).await;
+            duty.answer(result).await;
+        })
+    })
+}
