@@ -720,11 +720,11 @@ impl Connection {
         let arriving: Vec<_> = self
             .incoming
             .iter()
-            .filter(|(_, message)| !message.ended)
-            .map(|(msgno, message)| (msgno, message.mode != Mode::Discard))
+            .filter(|(_, message)| !message.ended && message.mode != Mode::Discard)
+            .map(|(msgno, _)| msgno)
             .collect();
-        for (msgno, heard) in arriving {
-            self.discard_message(msgno, heard.then_some(BodyError::ConnectionLost));
+        for msgno in arriving {
+            self.discard_message(msgno, Some(BodyError::ConnectionLost));
             self.emit(Event::Ended(RecvId(msgno)));
         }
         let leaving: Vec<_> = self
