@@ -11,7 +11,9 @@ use scamp_proto::sim::{Profile, Report, World};
 #[test]
 fn no_seed_breaks_a_rule() {
     if let Some(seed) = number("SCAMP_SIM_SEED") {
-        let profiles = Profile::ALL.into_iter().filter(|profile| is_asked_for(*profile));
+        let profiles = Profile::ALL
+            .into_iter()
+            .filter(|profile| is_asked_for(*profile));
         profiles.for_each(|profile| drop(run(seed, profile)));
         return;
     }

@@ -1,6 +1,6 @@
 //! U-5: what is sent is what was asked for, and nobody hangs up on it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -110,34 +110,30 @@ impl Rig {
         self.out.extend_from_slice(&octets);
     }
 
-    /// Returns whether anything left.
+    /// Acknowledges everything that has left; returns whether anything moved.
     fn transmit_and_acknowledge(&mut self, now: Instant) -> bool {
         let from = self.out.len();
         self.transmit(now);
-        let mut rest = &self.out[from..];
-        let mut acks = Vec::new();
-        while let Ok(Decoded::Packet(packet, len)) = decode(rest, PACKET_BODY) {
-            rest = &rest[len..];
-            if packet.kind() == PacketType::Data {
-                acks.push(packet.msgno().0);
-            }
-        }
-        let left = from < self.out.len();
-        acks.sort_unstable();
-        acks.dedup();
-        for msgno in acks {
-            let sent = body_len(&self.out, msgno);
+        let mut moved = from < self.out.len();
+        let (mut sent, mut ended) = (BTreeMap::<u64, usize>::new(), BTreeSet::new());
+        each(&self.out, |kind, msgno, body| match kind {
+            PacketType::Data => *sent.entry(msgno).or_default() += body.len(),
+            PacketType::Eof | PacketType::TxErr => drop(ended.insert(msgno)),
+            _ => {}
+        });
+        for (msgno, sent) in sent {
             let asked = self.asked.get_mut(&msgno).expect("it was asked for");
-            if sent > asked.acked && !is_ended(&self.out, msgno) {
+            if sent > asked.acked && !ended.contains(&msgno) {
                 asked.acked = sent;
                 let text = alloc::format!("{sent}");
                 let ack = alloc::format!("ACK {msgno} {}\r\n{text}END\r\n", text.len());
                 self.strict.heard(ack.as_bytes()).expect("a packet");
                 self.conn.receive(now, ack.as_bytes());
+                moved = true;
             }
         }
         assert!(!self.conn.is_closed(), "an honest ACK ended it");
-        left
+        moved
     }
 
     /// everything asked for is there, octet by octet, and nothing else.
@@ -180,22 +176,4 @@ fn each(stream: &[u8], mut visit: impl FnMut(PacketType, u64, &[u8])) {
         rest = &rest[len..];
     }
     assert!(rest.is_empty(), "octets that are no packets");
-}
-
-fn body_len(stream: &[u8], of: u64) -> usize {
-    let mut sum = 0;
-    each(stream, |kind, msgno, body| {
-        if kind == PacketType::Data && msgno == of {
-            sum += body.len();
-        }
-    });
-    sum
-}
-
-fn is_ended(stream: &[u8], of: u64) -> bool {
-    let mut ended = false;
-    each(stream, |kind, msgno, _| {
-        ended |= msgno == of && matches!(kind, PacketType::Eof | PacketType::TxErr);
-    });
-    ended
 }

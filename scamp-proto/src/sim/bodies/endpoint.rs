@@ -319,17 +319,17 @@ impl Rig {
     fn over(&mut self, id: RecvId) {
         self.bodies.retain(|other| *other != id);
         if let Some(exchange) = self.replies.remove(&id) {
-            self.count(exchange);
+            self.count(exchange, "by its reply");
         }
     }
 
-    fn count(&mut self, exchange: u64) {
+    fn count(&mut self, exchange: u64, how: &str) {
         let count = self
             .outcomes
             .get_mut(&exchange)
             .expect("a request that was made");
         *count += 1;
-        assert_eq!(*count, 1, "request {exchange} ended twice (Q-6)");
+        assert_eq!(*count, 1, "request {exchange} ended twice, {how} (Q-6)");
     }
 
     fn reply(&mut self, bites: &mut Bites<'_>) {
@@ -418,7 +418,9 @@ impl Rig {
                 self.replies.insert(body, id.request_id());
                 self.bodies.push(body);
             }
-            Event::Failed { id, .. } | Event::Subscribed { id, .. } => self.count(id.request_id()),
+            Event::Failed { id, .. } | Event::Subscribed { id, .. } => {
+                self.count(id.request_id(), "without a reply")
+            }
             Event::Subscribe { id, .. } => self.serving.push(id),
             Event::Cancelled(id) => self.serving.retain(|other| *other != id),
             Event::Lost(id) => self.sends.retain(|other| *other != id),

@@ -1,0 +1,147 @@
+//! The fuzz bodies over their seeds and over generated octets, as ordinary tests (HD-61).
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+
+use proptest::prelude::*;
+use scamp_proto::sim::bodies;
+
+type Body = fn(&[u8]);
+
+const BODIES: [(&str, Body); 5] = [
+    ("packet_stream", bodies::packet_stream),
+    ("header", bodies::header),
+    ("endpoint", bodies::endpoint),
+    ("two_endpoints", bodies::two_endpoints),
+    ("emitter", bodies::emitter),
+];
+
+/// U-1…U-5: no committed seed makes a body panic, and every body has seeds.
+#[test]
+fn seeds_are_taken() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    for (name, body) in BODIES {
+        let files = fs::read_dir(seeds.join(name)).expect("a folder of seeds");
+        let mut count = 0;
+        for file in files {
+            let path = file.expect("a seed").path();
+            let octets = fs::read(&path).expect("a seed");
+            catch_unwind(AssertUnwindSafe(|| body(&octets))).unwrap_or_else(|cause| {
+                println!("{}", path.display());
+                resume_unwind(cause)
+            });
+            count += 1;
+        }
+        assert!(count > 0, "{name} has no seeds");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// U-1, Q-1, Q-3: streams of right and wrong packets, cut anywhere.
+    #[test]
+    fn packet_stream(octets in stream()) {
+        bodies::packet_stream(&octets);
+    }
+
+    /// U-2: headers of all kinds, and what is nearly one.
+    #[test]
+    fn header(json in json()) {
+        bodies::header(json.as_bytes());
+    }
+
+    /// U-2: octets that are no header.
+    #[test]
+    fn no_header(octets in prop::collection::vec(any::<u8>(), 0..60)) {
+        bodies::header(&octets);
+    }
+
+    /// U-3, Q-5…: one session, anything done to it in any order.
+    #[test]
+    fn endpoint(octets in prop::collection::vec(any::<u8>(), 0..400)) {
+        bodies::endpoint(&octets);
+    }
+
+    /// U-4: two sessions whose run is decided by octets.
+    #[test]
+    fn two_endpoints(octets in prop::collection::vec(any::<u8>(), 0..60)) {
+        bodies::two_endpoints(&octets);
+    }
+
+    /// U-5, Q-2: what is sent is what was asked for.
+    #[test]
+    fn emitter(octets in prop::collection::vec(any::<u8>(), 0..100)) {
+        bodies::emitter(&octets);
+    }
+}
+
+/// Some packets, most of them right, and how they are cut.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(vec![
+        "HEADER", "DATA", "EOF", "TXERR", "ACK", "PING", "PONG", "NO",
+    ]);
+    let body = prop::sample::select(vec![
+        "",
+        "{}",
+        "{\"type\":\"notify\"}",
+        "1",
+        "12",
+        "x",
+        "0",
+        "END\r\n",
+    ]);
+    let opening = Just(("HEADER", 0, "{}"));
+    let packet = prop_oneof![3 => (word, 0_u64..4, body), 1 => opening];
+    let packets = prop::collection::vec(packet, 0..20);
+    (any::<u8>(), packets, any::<bool>()).prop_map(|(piece, packets, cut)| {
+        let mut octets = vec![piece];
+        let mut next = 0;
+        for (word, msgno, body) in packets {
+            let msgno = if word == "HEADER" { next } else { msgno };
+            next += u64::from(word == "HEADER");
+            octets.extend(format!("{word} {msgno} {}\r\n{body}END\r\n", body.len()).bytes());
+        }
+        if cut {
+            octets.pop();
+        }
+        octets
+    })
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "type",
+        "request_id",
+        "action",
+        "envelope",
+        "error_data",
+        "x",
+        "ty\\u0070e",
+        "sector",
+    ]);
+    let value = prop::sample::select(vec![
+        "null",
+        "\"request\"",
+        "\"reply\"",
+        "1",
+        "\"7\"",
+        "1.0",
+        "1e999",
+        "-0",
+        "[[{}]]",
+        "\"\\ud800\"",
+        "true",
+        "{\"a\":",
+        "\"\\n\"",
+        "18446744073709551616",
+    ]);
+    prop::collection::vec((name, value), 0..8).prop_map(|fields| {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    })
+}
