@@ -1,0 +1,50 @@
+//! The `scamp` command: call and serve SCAMP actions, make keys, decode recorded bytes.
+//!
+//! Standard output carries data only; everything else goes to standard error. The exit code says
+//! what kind of failure it was (see `failure`).
+#![forbid(unsafe_code)]
+
+mod action;
+mod arguments;
+mod call;
+mod certificate;
+mod demo;
+mod dump;
+mod failure;
+mod fingerprint;
+mod interrupt;
+mod json;
+mod keygen;
+mod offer;
+mod papers;
+mod ping;
+mod serve;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, seed_spelling};
+use crate::failure::Exit;
+
+fn main() -> ExitCode {
+    // clap prints help to standard output with code 0, and what it cannot understand to standard
+    // error with code 2.
+    let arguments = match Arguments::try_parse_from(seed_spelling(std::env::args_os())) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Whoever reads it may have gone, which changes nothing.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    let terminal = arguments.terminal;
+    match arguments.verb.run(terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.fail(&failure);
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}

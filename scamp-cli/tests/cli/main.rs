@@ -1,0 +1,10 @@
+//! The command as its users meet it: as a process, with its output and its exit code.
+#![allow(clippy::unwrap_used)]
+
+mod call;
+mod demo;
+mod dump;
+mod files;
+mod papers;
+mod serve;
+mod support;
