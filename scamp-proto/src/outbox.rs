@@ -44,6 +44,15 @@ impl Outbox {
         self.remaining += octets.len();
     }
 
+    /// Copies the first `len` of `octets` to the end, by a copy whose length is known beforehand.
+    #[inline]
+    pub(crate) fn put_some(&mut self, octets: &[u8; 16], len: usize) {
+        let before = self.text.len();
+        self.text.extend_from_slice(octets);
+        self.text.truncate(before + len);
+        self.remaining += self.text.len() - before;
+    }
+
     /// Adds `octets` to the end, copying only when they are short.
     pub fn lend(&mut self, octets: Bytes) {
         if octets.len() < LEND_FROM {

@@ -46,6 +46,40 @@ pub(super) fn parse_digits(text: &[u8]) -> Option<u64> {
     Some(value)
 }
 
+/// The number that `input` begins with, of one to ten digits, and what follows it.
+#[inline]
+pub(super) fn leading_digits(input: &[u8]) -> Option<(u64, &[u8])> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    if let Some(word) = input.first_chunk::<8>() {
+        // An octet is a digit if, without the bits of `0`, it is below ten: then its high nibble
+        // is empty, before and after adding six. A carry comes only from an octet that is none,
+        // and the first that is none is all that counts.
+        let word = u64::from_le_bytes(*word) ^ EACH.wrapping_mul(0x30);
+        let others = (word | word.wrapping_add(EACH.wrapping_mul(6))) & EACH.wrapping_mul(0xF0);
+        let count = others.trailing_zeros() / 8;
+        if 0 < count && count < 8 {
+            // Behind zeros there are always eight digits: added up two, four, eight at a time.
+            let eight = word.wrapping_shl(64_u32.wrapping_sub(count.wrapping_mul(8)));
+            let pairs = eight.wrapping_mul(10 * 0x100 + 1) >> 8;
+            let fours = (pairs & 0x00FF_00FF_00FF_00FF).wrapping_mul(100 * 0x1_0000 + 1) >> 16;
+            let value = (fours & 0xFFFF_0000_FFFF).wrapping_mul(10_000 * 0x1_0000_0000 + 1) >> 32;
+            return Some((value, input.get(usize::try_from(count).ok()?..)?));
+        }
+    }
+    long_digits(input)
+}
+
+/// The same, digit by digit.
+#[cold]
+fn long_digits(input: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = input.iter().take(11).take_while(|byte| byte.is_ascii_digit());
+    let (digits, rest) = input.split_at_checked(digits.count())?;
+    match digits.len() {
+        0..=10 => Some((parse_digits(digits)?, rest)),
+        _ => None,
+    }
+}
+
 /// Decimal digits of `value`, written at the end of `room`; returns where they begin.
 #[inline]
 pub(super) fn write_digits(mut value: u64, room: &mut [u8; 20]) -> &[u8] {
@@ -64,6 +98,7 @@ pub(super) fn write_digits(mut value: u64, room: &mut [u8; 20]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     /// A-1, E-10: what an ACK body may be.
     #[test]
@@ -88,6 +123,22 @@ mod tests {
             "12345678901234567890",
         ] {
             assert_eq!(parse_ack(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// W-4: numbers of any length are read alike, whatever follows them.
+    #[test]
+    fn numbers_in_lines() {
+        for len in 1..=10_usize {
+            let value = 9_876_543_210 % 10_u64.pow(len as u32);
+            for rest in ["", " ", "\r\n", "/", ":", "x1234567", " 1234567", "\u{ff}123456"] {
+                let text = format!("{value:0len$}{rest}");
+                let expected = Some((value, rest.as_bytes()));
+                assert_eq!(leading_digits(text.as_bytes()), expected, "{text:?}");
+            }
+        }
+        for text in ["", " 1", "-1234567", "12345678901", "/1234567", ":1234567"] {
+            assert_eq!(leading_digits(text.as_bytes()), None, "{text:?}");
         }
     }
 

@@ -193,33 +193,58 @@ pub(crate) fn encode_ack(msgno: MsgNo, count: u64, out: &mut Outbox) {
 /// Appends a header line; ours are at most 33 octets long (W-4).
 #[inline]
 pub(crate) fn encode_line(kind: PacketType, msgno: MsgNo, size: usize, out: &mut Outbox) {
-    // Written from its end, so that it goes out in one piece.
-    let mut room = [0; 48];
-    let mut at = room.len();
-    let mut put = |octets: &[u8]| {
-        at = at.saturating_sub(octets.len());
-        for (slot, octet) in room.iter_mut().skip(at).zip(octets) {
-            *slot = *octet;
-        }
-    };
+    match kind {
+        PacketType::Header => out.put(b"HEADER "),
+        PacketType::Data => out.put(b"DATA "),
+        PacketType::Eof => out.put(b"EOF "),
+        PacketType::TxErr => out.put(b"TXERR "),
+        PacketType::Ack => out.put(b"ACK "),
+        PacketType::Ping => out.put(b"PING "),
+        PacketType::Pong => out.put(b"PONG "),
+    }
+    let size = u64::try_from(size).unwrap_or(u64::MAX);
+    if msgno.0 < 10_000_000 && size < 1_000_000 {
+        // At most sixteen octets, put together in a register from their end.
+        let mut line = ShortText::default();
+        line.prepend(b'\n');
+        line.prepend(b'\r');
+        line.prepend_number(size);
+        line.prepend(b' ');
+        line.prepend_number(msgno.0);
+        return out.put_some(&line.octets.to_le_bytes(), line.len);
+    }
     let mut digits = [0; 20];
-    put(b"\r\n");
-    put(write_digits(
-        u64::try_from(size).unwrap_or(u64::MAX),
-        &mut digits,
-    ));
-    put(b" ");
-    put(write_digits(msgno.0, &mut digits));
-    put(match kind {
-        PacketType::Header => b"HEADER ",
-        PacketType::Data => b"DATA ",
-        PacketType::Eof => b"EOF ",
-        PacketType::TxErr => b"TXERR ",
-        PacketType::Ack => b"ACK ",
-        PacketType::Ping => b"PING ",
-        PacketType::Pong => b"PONG ",
-    });
-    out.put(room.get(at..).unwrap_or_default());
+    out.put(write_digits(msgno.0, &mut digits));
+    out.put(b" ");
+    out.put(write_digits(size, &mut digits));
+    out.put(b"\r\n");
+}
+
+/// Up to sixteen octets; the first is the lowest.
+#[derive(Default)]
+struct ShortText {
+    octets: u128,
+    len: usize,
+}
+
+impl ShortText {
+    #[inline]
+    fn prepend(&mut self, octet: u8) {
+        self.octets = (self.octets << 8) | u128::from(octet);
+        self.len = self.len.wrapping_add(1);
+    }
+
+    #[inline]
+    fn prepend_number(&mut self, mut value: u64) {
+        loop {
+            let [digit, ..] = (value % 10).to_le_bytes();
+            self.prepend(b'0'.wrapping_add(digit));
+            value /= 10;
+            if value == 0 {
+                return;
+            }
+        }
+    }
 }
 
 /// The outcome of looking for one packet at the front of some bytes.
@@ -238,7 +263,7 @@ pub enum Decoded<'a> {
 /// The rule that the bytes break, raised at the first byte that no valid packet can have there.
 /// Whether the packet fits the state of its connection (W-14) is not judged here.
 pub fn decode(input: &[u8], max_body: usize) -> Result<Decoded<'_>, ViolationKind> {
-    let (line, used) = match LineDecoder::default().advance(input, max_body)? {
+    let (line, used) = match LineDecoder::decode(input, max_body)? {
         Step::Done(line, used) => (line, used),
         Step::More => return Ok(Decoded::Need(1)),
     };
