@@ -12,3 +12,8 @@ pub mod automaton;
 pub mod generate;
 pub mod naive;
 pub mod vectors;
+
+/// The examples of README.md, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
