@@ -162,9 +162,8 @@ impl Session {
             .exchanges
             .get(&id)
             .is_some_and(|exchange| exchange.is_subscribe)
-            && header.error().is_some()
         {
-            // A service without subscriptions says so with an error reply.
+            // A service without subscriptions answers as it would any request.
             self.connection.discard(now, body);
             return self.subscribed(now, id, false);
         }
@@ -178,7 +177,7 @@ impl Session {
                 error,
             });
         }
-        let ends_in_lf = header.as_json().ends_with('\n');
+        let ends_in_lf = header.ends_in_lf();
         self.begin_reply(id, body, ends_in_lf);
         self.events.push_back(Event::Reply {
             id: ExchangeId(id),
@@ -192,8 +191,16 @@ impl Session {
         let id = header.request_id()?.number()?;
         self.exchanges
             .get(&id)
-            .filter(|exchange| exchange.reply.is_none())?;
+            .filter(|exchange| exchange.reply.is_none() && !exchange.is_answered)?;
         Some(id)
+    }
+
+    /// The subscription an answer belongs to. It is the only one (F-24).
+    fn begin_subscribed(&mut self, header: &Header) -> Option<u64> {
+        let id = self.exchange_of(header)?;
+        let exchange = self.exchanges.get_mut(&id)?;
+        exchange.is_answered = exchange.is_subscribe;
+        exchange.is_subscribe.then_some(id)
     }
 
     fn unexpected_reply(&mut self, now: Instant, body: RecvId, header: &Header) {

@@ -40,6 +40,8 @@ pub(super) struct Exchange {
     /// The reply, once it has begun.
     pub(super) reply: Option<RecvId>,
     pub(super) is_subscribe: bool,
+    /// Whether the answer to a subscribe has begun.
+    pub(super) is_answered: bool,
 }
 
 impl Session {
@@ -174,6 +176,7 @@ impl Session {
             heard: self.connection.stats().octets_in,
             reply: None,
             is_subscribe,
+            is_answered: false,
         };
         self.exchanges.insert(id, exchange);
         Ok(send)
