@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 
 use super::header::{MessageType, NotObject};
-use super::json::{Span, members};
+use super::json::{Member, Span, members};
 use super::number::parse_digits;
 use crate::limits::{ACTION, ENVELOPE, HEADER_TEXT, REQUEST_ID};
 
@@ -70,12 +70,40 @@ impl Field {
         }
     }
 
+    /// The key as it is written behind another member: comma, quotes and colon included.
+    #[inline]
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Type => ",\"type\":",
+            Self::RequestId => ",\"request_id\":",
+            Self::Action => ",\"action\":",
+            Self::Version => ",\"version\":",
+            Self::Envelope => ",\"envelope\":",
+            Self::Ticket => ",\"ticket\":",
+            Self::IdentifyingToken => ",\"identifying_token\":",
+            Self::ClientId => ",\"client_id\":",
+            Self::Terminal => ",\"terminal\":",
+            Self::Sector => ",\"sector\":",
+            Self::Error => ",\"error\":",
+            Self::ErrorCode => ",\"error_code\":",
+            Self::ErrorData => ",\"error_data\":",
+            Self::NewSession => ",\"new_session\":",
+            Self::NewTerminal => ",\"new_terminal\":",
+        }
+    }
+
     /// Its place in [`ALL`](Self::ALL).
     #[expect(clippy::as_conversions, reason = "the places are 0 to 14")]
     const fn index(self) -> usize {
         self as usize
     }
 
+    /// Its bit in a set of fields.
+    const fn bit(self) -> u16 {
+        1 << self.index()
+    }
+
+    #[inline]
     pub(super) fn from_name(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"type" => Self::Type,
@@ -102,18 +130,16 @@ impl Field {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Fields {
     pub(super) kind: Option<MessageType>,
-    pub(super) version: Option<u32>,
-    pub(super) client_id: Option<u64>,
-    pub(super) bad: Option<Field>,
-    slots: [Slot; Field::ALL.len()],
-}
-
-/// Where a field's value stands; empty where there is none.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Slot {
-    pub(super) span: Span,
-    /// Whether it has a backslash in it.
-    pub(super) escaped: bool,
+    /// The version; 0 where none is given.
+    pub(super) version: u32,
+    pub(super) client_id: u64,
+    /// A bit for each field that is there and can be used.
+    good: u16,
+    /// A bit for each field that is there and cannot.
+    bad: u16,
+    /// A bit for each field whose value has a backslash in it.
+    escaped: u16,
+    spans: [Span; Field::ALL.len()],
 }
 
 impl Fields {
@@ -128,45 +154,77 @@ impl Fields {
                 (false, [b'"', name @ .., b'"']) => Field::from_name(name),
                 (_, raw) => unescape(raw).and_then(|key| Field::from_name(key.as_bytes())),
             };
-            if let Some(slot) = field.and_then(|field| fields.slots.get_mut(field.index())) {
-                *slot = match member.value.of(body) {
-                    b"null" => Slot::default(),
-                    _ => Slot {
-                        span: member.value,
-                        escaped: member.value_escaped,
-                    },
-                };
+            if let Some(field) = field {
+                fields.note(field, &member, body);
             }
         })
         .ok_or(NotObject)?;
-        for field in Field::ALL {
-            let Some(slot) = fields.slot(field) else {
-                continue;
-            };
-            let value = Value {
-                raw: slot.span.of(body),
-                escaped: slot.escaped,
-            };
-            if fields.judge(field, value).is_none() {
-                fields.bad = fields.bad.or(Some(field));
-                if let Some(slot) = fields.slots.get_mut(field.index()) {
-                    *slot = Slot::default();
-                }
-            }
-        }
         Ok(fields)
     }
 
-    /// Where a field's value stands, if it has one that can be used.
+    /// Takes a known field; of duplicates the last counts, whatever the others were (H-1).
     #[inline]
-    pub(super) fn slot(&self, field: Field) -> Option<Slot> {
-        self.slots
-            .get(field.index())
-            .copied()
-            .filter(|slot| !slot.span.is_empty())
+    fn note(&mut self, field: Field, member: &Member, body: &[u8]) {
+        let value = Value {
+            raw: member.value.of(body),
+            escaped: member.value_escaped,
+        };
+        if (self.good | self.bad) & field.bit() != 0 {
+            self.forget(field);
+        }
+        if value.raw == b"null" {
+            return;
+        }
+        if self.judge(field, value).is_none() {
+            self.bad |= field.bit();
+            return;
+        }
+        self.good |= field.bit();
+        if member.value_escaped {
+            self.escaped |= field.bit();
+        }
+        if let Some(span) = self.spans.get_mut(field.index()) {
+            *span = member.value;
+        }
+    }
+
+    #[cold]
+    fn forget(&mut self, field: Field) {
+        self.good &= !field.bit();
+        self.bad &= !field.bit();
+        self.escaped &= !field.bit();
+        match field {
+            Field::Type => self.kind = None,
+            Field::Version => self.version = 0,
+            Field::ClientId => self.client_id = 0,
+            _ => {}
+        }
+        if let Some(span) = self.spans.get_mut(field.index()) {
+            *span = Span::default();
+        }
+    }
+
+    /// The first field whose value cannot be used (H-3).
+    pub(super) fn bad(&self) -> Option<Field> {
+        // Without any, this is one more than there are fields.
+        let first = usize::try_from(self.bad.trailing_zeros()).ok()?;
+        Field::ALL.get(first).copied()
+    }
+
+    /// A field's value, if it has one that can be used.
+    #[inline]
+    pub(super) fn value<'a>(&self, field: Field, body: &'a [u8]) -> Option<Value<'a>> {
+        if self.good & field.bit() == 0 {
+            return None;
+        }
+        Some(Value {
+            raw: self.spans.get(field.index())?.of(body),
+            escaped: self.escaped & field.bit() != 0,
+        })
     }
 
     /// Whether a field's value can be used; `None` if not.
+    #[inline]
     fn judge(&mut self, field: Field, value: Value<'_>) -> Option<()> {
         let is_text = value.raw.first() == Some(&b'"');
         match field {
@@ -196,7 +254,7 @@ impl Fields {
                 let version = u32::try_from(number)
                     .ok()
                     .filter(|v| i32::try_from(*v).is_ok())?;
-                self.version = Some(version.max(1));
+                self.version = version.max(1);
             }
             Field::Envelope => value.fits(ENVELOPE)?,
             Field::Ticket
@@ -214,7 +272,7 @@ impl Fields {
                     },
                     raw => parse_digits(raw)?,
                 };
-                self.client_id = Some(number);
+                self.client_id = number;
             }
             Field::Error | Field::ErrorCode => match value.raw.first()? {
                 b'"' => value.fits(HEADER_TEXT)?,

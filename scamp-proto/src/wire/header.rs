@@ -100,9 +100,10 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    fn new(text: &str) -> Option<Self> {
+    /// An id with this JSON text, which must be UTF-8.
+    fn new(text: &[u8]) -> Option<Self> {
         let mut room = [0; REQUEST_ID];
-        room.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        room.get_mut(..text.len())?.copy_from_slice(text);
         Some(Self {
             text: room,
             len: text.len(),
@@ -111,16 +112,19 @@ impl RequestId {
 
     /// The id as JSON.
     pub fn as_json(&self) -> &str {
-        let text = self.text.get(..self.len).unwrap_or_default();
-        core::str::from_utf8(text).unwrap_or_default()
+        core::str::from_utf8(self.octets()).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn octets(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
     }
 
     /// The id as a number, if it is one or the decimal text of one: `5` and `"5"` are the same.
     pub fn number(&self) -> Option<u64> {
-        let text = self.as_json();
-        match text.strip_prefix('"') {
-            Some(_) => parse_digits(unescape(text.as_bytes())?.as_bytes()),
-            None => integer(text.as_bytes()),
+        match self.octets() {
+            text @ [b'"', ..] => parse_digits(unescape(text)?.as_bytes()),
+            text => integer(text),
         }
     }
 }
@@ -229,6 +233,11 @@ impl Header {
         core::str::from_utf8(&self.text).unwrap_or_default()
     }
 
+    /// Whether the text ends in a line feed (S-18).
+    pub(crate) fn ends_in_lf(&self) -> bool {
+        self.text.last() == Some(&b'\n')
+    }
+
     /// What the message is; `None` if the header does not say.
     pub fn kind(&self) -> Option<MessageType> {
         self.fields.kind
@@ -241,7 +250,7 @@ impl Header {
 
     /// The request this message is or answers (H-5).
     pub fn request_id(&self) -> Option<RequestId> {
-        RequestId::new(self.raw(Field::RequestId)?)
+        RequestId::new(self.value(Field::RequestId)?.raw)
     }
 
     /// The action asked for.
@@ -251,7 +260,7 @@ impl Header {
 
     /// The action's version; 1 if none is given, or 0 is.
     pub fn version(&self) -> u32 {
-        self.fields.version.unwrap_or(1)
+        self.fields.version.max(1)
     }
 
     /// How the body is to be understood; `json` if nothing is said (H-9).
@@ -274,7 +283,7 @@ impl Header {
 
     /// The client the request is made for; 0 if none is given.
     pub fn client_id(&self) -> u64 {
-        self.fields.client_id.unwrap_or(0)
+        self.fields.client_id
     }
 
     /// The terminal the request comes from.
@@ -309,7 +318,7 @@ impl Header {
 
     /// The first known field whose value cannot be used (H-3).
     pub fn bad_field(&self) -> Option<Field> {
-        self.fields.bad
+        self.fields.bad()
     }
 
     /// The value of any field, as JSON; `None` if it is absent. Of duplicates, the last.
@@ -341,11 +350,7 @@ impl Header {
     }
 
     fn value(&self, field: Field) -> Option<Value<'_>> {
-        let slot = self.fields.slot(field)?;
-        Some(Value {
-            raw: slot.span.of(&self.text),
-            escaped: slot.escaped,
-        })
+        self.fields.value(field, &self.text)
     }
 
     fn raw(&self, field: Field) -> Option<&str> {

@@ -20,10 +20,6 @@ impl Span {
         })
     }
 
-    pub(super) fn is_empty(self) -> bool {
-        self.end == 0
-    }
-
     fn range(self) -> core::ops::Range<usize> {
         let offset = |at| usize::try_from(at).unwrap_or(usize::MAX);
         offset(self.start)..offset(self.end)
@@ -48,12 +44,9 @@ pub(super) struct Member {
 /// Calls `visit` with each member of the object in `text`, which must be UTF-8.
 ///
 /// Returns `None` when `text` is anything but one object with white space around it.
+#[inline]
 pub(super) fn members(text: &[u8], mut visit: impl FnMut(Member)) -> Option<()> {
-    let mut scan = Scanner {
-        text,
-        at: 0,
-        escaped: false,
-    };
+    let mut scan = Scanner::new(text);
     scan.blanks();
     scan.expect(b'{')?;
     scan.blanks();
@@ -62,12 +55,14 @@ pub(super) fn members(text: &[u8], mut visit: impl FnMut(Member)) -> Option<()> 
     } else {
         loop {
             scan.escaped = false;
-            let key = scan.spanned(Scanner::string)?;
+            let key = scan.at(text);
+            scan.string()?;
+            let key = Span::new(key, scan.at(text))?;
             let key_escaped = core::mem::take(&mut scan.escaped);
-            scan.blanks();
-            scan.expect(b':')?;
-            scan.blanks();
-            let value = scan.spanned(|scan| scan.value(HEADER_DEPTH.saturating_sub(1)))?;
+            scan.colon()?;
+            let value = scan.at(text);
+            scan.value()?;
+            let value = Span::new(value, scan.at(text))?;
             visit(Member {
                 key,
                 value,
@@ -91,12 +86,8 @@ pub(super) fn members(text: &[u8], mut visit: impl FnMut(Member)) -> Option<()> 
 
 /// Whether `text` is exactly one JSON value.
 pub(super) fn is_value(text: &str) -> bool {
-    let mut scan = Scanner {
-        text: text.as_bytes(),
-        at: 0,
-        escaped: false,
-    };
-    scan.value(HEADER_DEPTH.saturating_sub(1)).is_some() && scan.peek().is_none()
+    let mut scan = Scanner::new(text.as_bytes());
+    scan.value().is_some() && scan.peek().is_none()
 }
 
 /// The high bits of those octets of `word` that are a quote, a backslash or a control character.
@@ -114,30 +105,44 @@ pub(super) fn special_octets(word: u64) -> u64 {
 }
 
 struct Scanner<'a> {
-    text: &'a [u8],
-    at: usize,
+    /// What has not been looked at yet.
+    rest: &'a [u8],
     /// Whether a backslash has passed.
     escaped: bool,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            rest: text,
+            escaped: false,
+        }
+    }
+
+    /// How much of `text`, where it began, has been looked at.
+    #[inline]
+    fn at(&self, text: &[u8]) -> usize {
+        text.len().wrapping_sub(self.rest.len())
+    }
+
     #[inline]
     fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.rest.first().copied()
     }
 
     #[inline]
     fn skip(&mut self) {
-        self.at = self.at.wrapping_add(1);
+        self.next();
     }
 
     #[inline]
     fn next(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.skip();
-        Some(byte)
+        let (byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*byte)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
     }
@@ -149,38 +154,42 @@ impl Scanner<'_> {
         }
     }
 
+    /// A colon, and the blanks around it.
     #[inline]
-    fn spanned(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<Span> {
-        let start = self.at;
-        read(self)?;
-        Span::new(start, self.at)
+    fn colon(&mut self) -> Option<()> {
+        self.blanks();
+        self.expect(b':')?;
+        self.blanks();
+        Some(())
     }
 
+    /// A string; its plain octets are looked at eight at a time.
     #[inline]
     fn string(&mut self) -> Option<()> {
         self.expect(b'"')?;
         loop {
-            self.skip_plain();
-            match self.next()? {
+            let byte = match self.rest.split_first_chunk::<8>() {
+                Some((word, after)) => {
+                    let word = u64::from_le_bytes(*word);
+                    let special = special_octets(word);
+                    if special == 0 {
+                        self.rest = after;
+                        continue;
+                    }
+                    let plain = special.trailing_zeros() / 8;
+                    let [byte, ..] = (word >> plain.wrapping_mul(8)).to_le_bytes();
+                    let used = usize::try_from(plain).ok()?.wrapping_add(1);
+                    self.rest = self.rest.get(used..)?;
+                    byte
+                }
+                None => self.next()?,
+            };
+            match byte {
                 b'"' => return Some(()),
                 b'\\' => self.escape()?,
                 0..=0x1F => return None,
                 _ => {}
             }
-        }
-    }
-
-    /// Skips to the next quote, backslash or control character, eight octets at a time.
-    #[inline]
-    fn skip_plain(&mut self) {
-        while let Some(word) = self.text.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
-            let special = special_octets(u64::from_le_bytes(*word));
-            if special != 0 {
-                let plain = special.trailing_zeros() / 8;
-                self.at = self.at.wrapping_add(usize::try_from(plain).unwrap_or(0));
-                return;
-            }
-            self.at = self.at.wrapping_add(8);
         }
     }
 
@@ -200,14 +209,16 @@ impl Scanner<'_> {
         }
     }
 
+    #[inline]
     fn digits(&mut self) -> Option<()> {
-        let start = self.at;
+        let before = self.rest.len();
         while let Some(b'0'..=b'9') = self.peek() {
             self.skip();
         }
-        (self.at > start).then_some(())
+        (self.rest.len() < before).then_some(())
     }
 
+    #[inline]
     fn number(&mut self) -> Option<()> {
         if self.peek() == Some(b'-') {
             self.skip();
@@ -237,10 +248,21 @@ impl Scanner<'_> {
         Some(())
     }
 
+    /// One value, as deep as a member of a header may be.
+    #[inline]
+    fn value(&mut self) -> Option<()> {
+        // Nearly all are of these two kinds.
+        match self.peek()? {
+            b'"' => self.string(),
+            b'0'..=b'9' => self.number(),
+            _ => self.any_value(HEADER_DEPTH.saturating_sub(1)),
+        }
+    }
+
     /// One value, with at most `room` (up to 127) levels of arrays and objects in it.
     ///
     /// What kind each open level is stands in one bit each of `objects`.
-    fn value(&mut self, room: usize) -> Option<()> {
+    fn any_value(&mut self, room: usize) -> Option<()> {
         let mut depth = 0_usize;
         let mut objects = 0_u128;
         loop {
@@ -298,10 +320,7 @@ impl Scanner<'_> {
     /// A key, its colon, and the blanks after it.
     fn key(&mut self) -> Option<()> {
         self.string()?;
-        self.blanks();
-        self.expect(b':')?;
-        self.blanks();
-        Some(())
+        self.colon()
     }
 }
 

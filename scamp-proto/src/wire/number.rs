@@ -72,7 +72,10 @@ pub(super) fn leading_digits(input: &[u8]) -> Option<(u64, &[u8])> {
 /// The same, digit by digit.
 #[cold]
 fn long_digits(input: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = input.iter().take(11).take_while(|byte| byte.is_ascii_digit());
+    let digits = input
+        .iter()
+        .take(11)
+        .take_while(|byte| byte.is_ascii_digit());
     let (digits, rest) = input.split_at_checked(digits.count())?;
     match digits.len() {
         0..=10 => Some((parse_digits(digits)?, rest)),
@@ -131,7 +134,16 @@ mod tests {
     fn numbers_in_lines() {
         for len in 1..=10_usize {
             let value = 9_876_543_210 % 10_u64.pow(len as u32);
-            for rest in ["", " ", "\r\n", "/", ":", "x1234567", " 1234567", "\u{ff}123456"] {
+            for rest in [
+                "",
+                " ",
+                "\r\n",
+                "/",
+                ":",
+                "x1234567",
+                " 1234567",
+                "\u{ff}123456",
+            ] {
                 let text = format!("{value:0len$}{rest}");
                 let expected = Some((value, rest.as_bytes()));
                 assert_eq!(leading_digits(text.as_bytes()), expected, "{text:?}");

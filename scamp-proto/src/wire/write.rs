@@ -186,7 +186,7 @@ impl ReplyHead<'_> {
     /// Writes the header of the reply to `id` (H-11).
     pub(crate) fn write(&self, id: &RequestId, out: &mut Vec<u8>) -> Result<(), SendError> {
         let mut object = Object::begin(MessageType::Reply.name(), out);
-        object.raw(Field::RequestId, id.as_json());
+        object.raw(Field::RequestId, id.octets());
         if let Some(error) = &self.error {
             object.text(
                 Field::ErrorCode,
@@ -201,7 +201,7 @@ impl ReplyHead<'_> {
                 if !is_value(data) {
                     return Err(SendError::BadField("error_data"));
                 }
-                object.raw(Field::ErrorData, data);
+                object.raw(Field::ErrorData, data.as_bytes());
             }
         }
         object.extras(&self.extras)?;
@@ -222,7 +222,7 @@ pub(crate) fn write_plain(
     }
     let mut object = Object::begin(kind, out);
     if let Some(id) = id {
-        object.raw(Field::RequestId, id);
+        object.raw(Field::RequestId, id.as_bytes());
     }
     object.extras(extras)?;
     object.end();
@@ -231,6 +231,7 @@ pub(crate) fn write_plain(
 
 /// Appends `text` as a JSON string.
 pub(crate) fn push_string(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len().saturating_add(2));
     out.push(b'"');
     if is_plain(text.as_bytes()) {
         out.extend_from_slice(text.as_bytes());
@@ -279,6 +280,7 @@ struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
+    #[inline]
     fn begin(kind: &str, out: &'a mut Vec<u8>) -> Self {
         out.extend_from_slice(b"{\"type\":");
         push_string(kind, out);
@@ -286,22 +288,24 @@ impl<'a> Object<'a> {
     }
 
     /// Writes the key of one of our own fields, which needs no escapes.
+    #[inline]
     fn key(&mut self, field: Field) {
-        self.out.extend_from_slice(b",\"");
-        self.out.extend_from_slice(field.name().as_bytes());
-        self.out.extend_from_slice(b"\":");
+        self.out.extend_from_slice(field.key().as_bytes());
     }
 
-    fn raw(&mut self, field: Field, json: &str) {
+    #[inline]
+    fn raw(&mut self, field: Field, json: &[u8]) {
         self.key(field);
-        self.out.extend_from_slice(json.as_bytes());
+        self.out.extend_from_slice(json);
     }
 
+    #[inline]
     fn text(&mut self, field: Field, text: &str) {
         self.key(field);
         push_string(text, self.out);
     }
 
+    #[inline]
     fn number(&mut self, field: Field, value: u64) {
         self.key(field);
         self.out
