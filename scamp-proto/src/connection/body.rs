@@ -19,32 +19,46 @@ pub(super) struct Body {
     readable: usize,
 }
 
-/// The memory of the chunk a connection's user read last, for the next one.
+/// The memory of the chunks a connection's user read last, for the next ones.
 ///
 /// With a reader that drops what it has read, receiving needs no new memory at all.
 #[derive(Debug, Default)]
-pub(super) struct Spare(BytesMut);
+pub(super) struct Spare(VecDeque<BytesMut>);
 
 impl Spare {
     /// Memory for `need` octets, used again if it fits well.
     #[inline]
     fn take(&mut self, need: usize) -> BytesMut {
-        if self.0.try_reclaim(need) && self.0.capacity() <= need + need / 4 {
-            return core::mem::take(&mut self.0);
+        if let Some(mut oldest) = self.0.pop_front() {
+            if oldest.try_reclaim(need) {
+                if oldest.capacity() <= need + need / 4 {
+                    return oldest;
+                }
+            } else if !oldest.try_reclaim(1) {
+                // It is not too small; its reader has not dropped it yet.
+                self.0.push_back(oldest);
+            }
         }
         BytesMut::with_capacity(need)
     }
 
     #[inline]
     fn give(&mut self, used: BytesMut) {
-        self.0 = used;
+        if self.is_full() {
+            self.0.pop_front();
+        }
+        self.0.push_back(used);
+    }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.0.len() >= SPARES
     }
 
     /// Gives memory back; an idle connection keeps none worth mentioning (performance 3, rule 12).
     pub(super) fn release(&mut self) {
-        if self.0.try_reclaim(SPARE_IDLE + 1) {
-            self.0 = BytesMut::new();
-        }
+        let each = SPARE_IDLE / self.0.len().max(1);
+        self.0.retain_mut(|spare| !spare.try_reclaim(each + 1));
     }
 }
 
@@ -98,6 +112,12 @@ impl Body {
             Some(chunk) if chunk.len() > limit => chunk.split_to(limit),
             Some(_) => self.chunks.pop_front().unwrap_or_default(),
             None if limit == 0 => Bytes::new(),
+            // Given away as a whole: memory that comes back costs one more allocation at first.
+            None if limit == self.tail.capacity() && spare.is_full() => {
+                self.held -= limit;
+                self.readable -= limit;
+                return core::mem::take(&mut self.tail).freeze();
+            }
             None => self.tail.split_to(limit.min(self.tail.len())).freeze(),
         };
         self.held -= octets.len();
@@ -161,7 +181,10 @@ impl Body {
     }
 }
 
-/// Memory an idle connection keeps for its next message, at most.
+/// Chunks whose memory is kept at most: enough for a few messages read at once.
+const SPARES: usize = 4;
+
+/// Memory an idle connection keeps for its next messages, at most.
 const SPARE_IDLE: usize = 4096;
 
 /// Room for growth, at least.

@@ -330,7 +330,7 @@ impl Connection {
             }
         }
         if taken > 0 {
-            message.queue.push_back(body.split_to(taken));
+            message.queue.push(body.split_to(taken));
             message.queued += taken;
             self.queued += taken;
             self.schedule(id.0);

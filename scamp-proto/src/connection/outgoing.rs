@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::string::String;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::window::Window;
 use crate::Instant;
@@ -23,7 +23,7 @@ pub(super) struct Outgoing {
     /// Whether it answers what was read, without a handler between (HD-22).
     pub(super) is_answer: bool,
     pub(super) ending: Ending,
-    pub(super) queue: VecDeque<Bytes>,
+    pub(super) queue: Pieces,
     /// Octets in `queue`.
     pub(super) queued: usize,
     pub(super) window: Window,
@@ -39,6 +39,30 @@ pub(super) struct Outgoing {
     pub(super) blocked_since: Option<Instant>,
     /// Whether the application was told that it ended without its doing.
     pub(super) is_lost: bool,
+}
+
+/// Octets that wait, in the pieces they came in; the first needs no memory for itself, since most
+/// messages have no other.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// Empty when there is none.
+    first: Bytes,
+    more: VecDeque<Bytes>,
+}
+
+impl Pieces {
+    /// Adds a piece, which is not empty.
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.more.push_back(piece);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +82,7 @@ impl Outgoing {
             header_len,
             is_answer,
             ending: Ending::Open,
-            queue: VecDeque::new(),
+            queue: Pieces::default(),
             queued: 0,
             window,
             in_ring: false,
@@ -79,17 +103,14 @@ impl Outgoing {
     pub(super) fn take(&mut self, mut count: usize, mut put: impl FnMut(Bytes)) {
         self.queued -= count;
         while count > 0 {
-            let Some(front) = self.queue.front_mut() else {
-                return;
-            };
-            if front.len() > count {
-                put(front.split_to(count));
+            let first = &mut self.queue.first;
+            if first.len() > count {
+                put(first.split_to(count));
                 return;
             }
-            count -= front.remaining();
-            if let Some(piece) = self.queue.pop_front() {
-                put(piece);
-            }
+            count -= first.len();
+            let next = self.queue.more.pop_front().unwrap_or_default();
+            put(core::mem::replace(first, next));
         }
     }
 }

@@ -17,6 +17,10 @@ pub(super) struct Table<T> {
     row: VecDeque<Option<T>>,
     /// Places of `row` that are taken.
     taken: usize,
+    /// Most places of `row` in use since memory was given back.
+    peak: usize,
+    /// Places to make when `row` has none.
+    expected: usize,
 }
 
 impl<T> Table<T> {
@@ -27,13 +31,19 @@ impl<T> Table<T> {
             base: first.0,
             row: VecDeque::new(),
             taken: 0,
+            peak: 0,
+            expected: 0,
         }
     }
 
     /// Adds the message with the next number.
     pub(super) fn push(&mut self, message: T) {
+        if self.row.capacity() == 0 {
+            self.row.reserve_exact(self.expected);
+        }
         self.row.push_back(Some(message));
         self.taken += 1;
+        self.peak = self.peak.max(self.row.len());
     }
 
     #[inline]
@@ -65,16 +75,27 @@ impl<T> Table<T> {
         *message = None;
         self.taken -= 1;
         if place == 0 {
-            let gone = self
-                .row
-                .iter()
-                .take_while(|message| message.is_none())
-                .count();
-            self.base += gone as u64;
-            self.row.drain(..gone);
+            self.drop_gone();
         } else if self.row.len() > 2 * self.taken + SLACK {
             self.move_old();
         }
+    }
+
+    /// Gives up the places before the first that is taken.
+    #[inline]
+    fn drop_gone(&mut self) {
+        if self.taken == 0 {
+            self.base += self.row.len() as u64;
+            self.row.clear();
+            return;
+        }
+        let gone = self
+            .row
+            .iter()
+            .take_while(|message| message.is_none())
+            .count();
+        self.base += gone as u64;
+        self.row.drain(..gone);
     }
 
     /// Moves survivors aside until the row is as short as what is in it.
@@ -125,9 +146,13 @@ impl<T> Table<T> {
     }
 
     /// Gives memory back where there is nothing to hold.
+    ///
+    /// What is needed again soon is then made at once and not step by step.
     pub(super) fn release(&mut self) {
         if self.is_empty() && self.row.capacity() > ROW_IDLE {
             self.row = VecDeque::new();
+            self.expected = self.peak.min(ROW_EXPECTED);
+            self.peak = 0;
         }
     }
 
@@ -142,6 +167,9 @@ impl<T> Table<T> {
 
 /// Places an idle connection keeps.
 const ROW_IDLE: usize = 4;
+
+/// Places made at once, at most.
+const ROW_EXPECTED: usize = 64;
 
 /// Empty places that are never worth moving anything for.
 const SLACK: usize = 64;
