@@ -170,3 +170,15 @@ pub const FLOOD_SPAN: Duration = Duration::from_secs(10);
 
 /// Notes of one kind passed to the application at once; then one a second (HD-29).
 pub const NOTES: u64 = 10;
+
+/// Connections of one service that shake hands at once (V-14, HD-18).
+pub const HANDSHAKES: usize = 1024;
+
+/// Connections from one address that shake hands at once (HD-18).
+pub const HANDSHAKES_PER_ADDRESS: usize = 64;
+
+/// Octets one service holds for all its connections together (HD-26).
+pub const MEM_BUDGET: usize = 512 * 1024 * 1024;
+
+/// How long requests in progress may take to end at shutdown (V-12: RS's value).
+pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);

@@ -49,6 +49,7 @@
     )
 )]
 
+mod channel;
 mod client;
 mod der;
 mod fingerprint;
@@ -64,6 +65,7 @@ mod verifier;
 
 pub use rustls;
 
+pub use channel::Channel;
 pub use client::{ClientTls, ClientTlsCache, REMEMBERED};
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use identity::{Identity, IdentityError};

@@ -113,6 +113,34 @@ impl Action {
     }
 }
 
+/// What names an action: `Namespace.name`, `Namespace.name~version`, or an [`Action`] with settings.
+pub trait IntoAction {
+    /// The action.
+    ///
+    /// # Errors
+    ///
+    /// [`ActionError`] for a name that is none.
+    fn into_action(self) -> Result<Action, ActionError>;
+}
+
+impl IntoAction for Action {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Ok(self)
+    }
+}
+
+impl IntoAction for &str {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Action::parse(self)
+    }
+}
+
+impl IntoAction for String {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Action::parse(&self)
+    }
+}
+
 fn parse_version(text: &str) -> Result<u32, ActionError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let version = text

@@ -28,6 +28,8 @@
 
 mod action;
 mod desk;
+mod limits;
 
-pub use action::{Action, ActionError, Actions};
+pub use action::{Action, ActionError, Actions, IntoAction};
 pub use desk::{Desk, Job, JobBody, Step};
+pub use limits::Limits;
