@@ -1,10 +1,12 @@
 //! What the requests of a service, or of a client that serves, are answered from.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use scamp_proto::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
+use scamp_proto::note::Note;
 use scamp_proto::service;
 use scamp_proto::session::Board;
 
@@ -28,6 +30,25 @@ pub(crate) struct Office {
     active: AtomicUsize,
     max_active: usize,
     pub(crate) max_per_connection: usize,
+    /// What the connections of a service noted; those of a client keep their own.
+    notes: Option<Mutex<Notes>>,
+}
+
+/// What is worth a line in a log, as far as it is kept: the newest 256.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(VecDeque<Note>);
+
+impl Notes {
+    pub(crate) fn push(&mut self, note: Note) {
+        if self.0.len() >= KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(note);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Note> {
+        self.0.drain(..).collect()
+    }
 }
 
 impl Office {
@@ -39,15 +60,26 @@ impl Office {
             active: AtomicUsize::new(0),
             max_active: REQUESTS,
             max_per_connection: REQUESTS_PER_CONNECTION,
+            notes: None,
         }
     }
 
-    pub(crate) fn with_limits(self, max_active: usize, max_per_connection: usize) -> Self {
+    /// The office of a service, with its limits, which keeps the notes of all its connections.
+    pub(crate) fn of_service(self, max_active: usize, max_per_connection: usize) -> Self {
         Self {
             max_active,
             max_per_connection,
+            notes: Some(Mutex::default()),
             ..self
         }
+    }
+
+    /// Uses the common notes, if there are any.
+    pub(crate) fn with_notes<T>(&self, command: impl FnOnce(&mut Notes) -> T) -> Option<T> {
+        let notes = self.notes.as_ref()?;
+        Some(command(
+            &mut notes.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 
     /// Lets one more request into the handlers, if there is room (V-10).
@@ -81,3 +113,6 @@ impl fmt::Debug for Office {
             .finish_non_exhaustive()
     }
 }
+
+/// Notes kept for whoever asks; the oldest goes first.
+const KEPT: usize = 256;

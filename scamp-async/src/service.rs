@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
+use scamp_proto::note::Note;
 use scamp_proto::service::ActionError;
 use scamp_proto::session::{self, Side};
 use scamp_proto::wire::RemoteError;
@@ -21,7 +22,7 @@ use crate::actions::{Actions, IntoAction};
 use crate::dial::default_options;
 use crate::drive::Driver;
 use crate::machine::Machine;
-use crate::office::Office;
+use crate::office::{Notes, Office};
 use crate::registry::Registry;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -292,7 +293,7 @@ impl<R: Runtime> ServiceBuilder<R> {
         let office = self
             .actions
             .into_office()
-            .with_limits(limits.max_requests, limits.max_requests_per_connection);
+            .of_service(limits.max_requests, limits.max_requests_per_connection);
         let core = Core {
             tls,
             office: Arc::new(office),
@@ -448,6 +449,11 @@ impl<R> ServiceHandle<R> {
     /// How many connections there are.
     pub fn connections(&self) -> usize {
         self.core.registry.len()
+    }
+
+    /// Takes what is worth a line in a log, of all connections; at most the newest 256 are kept.
+    pub fn notes(&self) -> Vec<Note> {
+        self.core.office.with_notes(Notes::take).unwrap_or_default()
     }
 
     /// What it does at the moment, and has done.

@@ -16,7 +16,7 @@ use scamp_proto::{
 };
 
 use crate::machine::Machine;
-use crate::office::{Handler, Office};
+use crate::office::{Handler, Notes, Office};
 use crate::subscription::Inbox;
 use crate::wakers::{Queue, Wakers};
 
@@ -64,7 +64,7 @@ pub(crate) struct State {
     pub(crate) inbox: Option<Inbox>,
     /// Serial number of the newest subscription.
     pub(crate) subscriptions: u64,
-    notes: VecDeque<Note>,
+    notes: Notes,
     closed: Option<CloseReason>,
     pub(crate) wakers: Wakers,
 }
@@ -161,7 +161,7 @@ impl Shared {
             opener: None,
             inbox: None,
             subscriptions: 0,
-            notes: VecDeque::new(),
+            notes: Notes::default(),
             closed: None,
             wakers: Wakers::default(),
         };
@@ -234,7 +234,7 @@ impl State {
 
     /// Takes the notes that were kept.
     pub(crate) fn take_notes(&mut self) -> Vec<Note> {
-        self.notes.drain(..).collect()
+        self.notes.take()
     }
 
     /// Begins a turn of the driver.
@@ -352,7 +352,7 @@ impl State {
         Poll::Pending
     }
 
-    /// Ends every reply that has begun, and answers every request that has none (V-12, step 4).
+    /// Ends every reply that has begun (V-12, step 4).
     pub(crate) fn cut_replies(&mut self, now: Instant) {
         let sends: Vec<SendId> = self.streams.values().copied().collect();
         let fed = self.feeds.iter().filter(|(_, feed)| feed.serve.is_some());
@@ -483,10 +483,11 @@ impl State {
                 }
             }
             Event::Note(note) => {
-                if self.notes.len() >= NOTES {
-                    self.notes.pop_front();
+                let mut note = Some(note);
+                office.with_notes(|notes| note.take().map(|note| notes.push(note)));
+                if let Some(note) = note {
+                    self.notes.push(note);
                 }
-                self.notes.push_back(note);
             }
             Event::Closed(reason) => self.close(reason),
             // The desk has taken these.
@@ -665,6 +666,3 @@ impl<F> Drop for RoomWait<'_, F> {
         }
     }
 }
-
-/// Notes kept for whoever asks; the oldest goes first.
-const NOTES: usize = 256;

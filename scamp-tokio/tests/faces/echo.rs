@@ -272,3 +272,49 @@ fn after_the_end() {
         service.stop().await;
     });
 }
+
+/// What a service's peer does oddly is told to whoever asks, and the connection goes on.
+#[tokio::test]
+async fn notes_are_kept() {
+    let service = actions(Service::plain()).unwrap().detached().unwrap();
+    let (ours, theirs) = tokio::io::duplex(1000);
+    assert!(service.serve(scamp_tokio::Io(theirs), [10, 0, 0, 1].into()));
+    let plain = Client::plain();
+    let client = plain.over("", scamp_tokio::Io(ours)).await.unwrap();
+    let odd = client.send_other("gossip", &[]).await.unwrap();
+    odd.finish().await.unwrap();
+    client.call("Echo.whole", "").await.unwrap();
+    let notes = service.notes();
+    let texts: Vec<String> = notes.iter().map(|note| note.what.to_string()).collect();
+    assert_eq!(texts, ["unknown message type \"gossip\""]);
+    assert!(service.notes().is_empty() && client.notes().is_empty());
+}
+
+/// Every public future can move between threads.
+#[tokio::test]
+async fn futures_are_send() {
+    fn is_send<T: Send>(future: T) -> T {
+        future
+    }
+    let plain = Client::plain();
+    let options = RequestOptions::default();
+    let (ours, _theirs) = tokio::io::duplex(1000);
+    drop(is_send(Client::connect("", Pin::AnyCertificate)));
+    let client = is_send(plain.over("", scamp_tokio::Io(ours)))
+        .await
+        .unwrap();
+    drop(is_send(client.call("A.b", "")));
+    drop(is_send(client.notify("")));
+    drop(is_send(client.notify_stream()));
+    drop(is_send(client.subscribe(&["a"])));
+    drop(is_send(client.wait_closed()));
+    let (mut out, reply) = is_send(client.request("A.b", &options)).await.unwrap();
+    drop(is_send(out.write_bytes("a")));
+    drop(is_send(out.finish()));
+    drop(is_send(reply.wait()));
+    let service = actions(Service::builder(identity())).unwrap();
+    drop(is_send(service.bind("127.0.0.1:0").unwrap().run()));
+    let service = actions(Service::builder(identity())).unwrap();
+    let stop = std::future::ready(());
+    is_send(service.bind("127.0.0.1:0").unwrap().run_until(stop)).await;
+}

@@ -307,10 +307,14 @@ fn the_memory_of_all() {
             ..Limits::default()
         };
         let builder = actions(Service::builder(identity())).unwrap();
-        let builder = builder.streaming_action("Slow.body", |mut request| async move {
-            request.cancelled().await;
-            let _ = request.body.chunk().await;
-            Ok(Reply::new(""))
+        let (let_go, wait) = tokio::sync::watch::channel(false);
+        let builder = builder.streaming_action("Slow.body", move |request| {
+            let mut wait = wait.clone();
+            async move {
+                wait.wait_for(|go| *go).await.unwrap();
+                drop(request.body);
+                Ok(Reply::new(""))
+            }
         });
         let service = Running::start(builder.unwrap().limits(limits));
         let mut clients = Vec::new();
@@ -342,17 +346,17 @@ fn the_memory_of_all() {
                 service.handle.stats()
             );
         }
+        let_go.send_replace(true);
         for (write, reply) in waiting {
             write.abort();
             drop(reply);
         }
-        clients.iter().for_each(Client::close);
         while service.handle.stats().memory > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let client = service.client().await;
         assert_eq!(client.call("Echo.whole", "a").await.unwrap().body, "a");
-        drop(client);
+        drop((client, clients));
         service.stop().await;
     });
 }
