@@ -150,12 +150,12 @@ impl Fields {
         }
         let mut fields = Self::default();
         members(body, |member| {
-            let field = match (member.key_escaped, member.key.of(body)) {
+            let field = match (member.key_escaped, member.key) {
                 (false, [b'"', name @ .., b'"']) => Field::from_name(name),
                 (_, raw) => unescape(raw).and_then(|key| Field::from_name(key.as_bytes())),
             };
             if let Some(field) = field {
-                fields.note(field, &member, body);
+                fields.note(field, &member);
             }
         })
         .ok_or(NotObject)?;
@@ -164,9 +164,9 @@ impl Fields {
 
     /// Takes a known field; of duplicates the last counts, whatever the others were (H-1).
     #[inline]
-    fn note(&mut self, field: Field, member: &Member, body: &[u8]) {
+    fn note(&mut self, field: Field, member: &Member<'_>) {
         let value = Value {
-            raw: member.value.of(body),
+            raw: member.value,
             escaped: member.value_escaped,
         };
         if (self.good | self.bad) & field.bit() != 0 {
@@ -175,16 +175,17 @@ impl Fields {
         if value.raw == b"null" {
             return;
         }
-        if self.judge(field, value).is_none() {
+        let place = self.judge(field, value).and_then(|()| member.span());
+        let Some(span) = place else {
             self.bad |= field.bit();
             return;
-        }
+        };
         self.good |= field.bit();
         if member.value_escaped {
             self.escaped |= field.bit();
         }
-        if let Some(span) = self.spans.get_mut(field.index()) {
-            *span = member.value;
+        if let Some(room) = self.spans.get_mut(field.index()) {
+            *room = span;
         }
     }
 

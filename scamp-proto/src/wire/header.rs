@@ -193,11 +193,8 @@ impl RemoteError {
         let mut truthy = false;
         let data = data.as_bytes();
         let whole = members(data, |member| {
-            if unescape(member.key.of(data)).as_deref() == Some("dispatch_failure") {
-                truthy = !matches!(
-                    member.value.of(data),
-                    b"false" | b"null" | b"0" | b"-0" | b"\"\""
-                );
+            if unescape(member.key).as_deref() == Some("dispatch_failure") {
+                truthy = !matches!(member.value, b"false" | b"null" | b"0" | b"-0" | b"\"\"");
             }
         });
         whole.is_some() && truthy
@@ -326,8 +323,8 @@ impl Header {
         let text = &self.text[..];
         let mut found = None;
         members(text, |member| {
-            if unescape(member.key.of(text)).as_deref() == Some(name) {
-                found = Some(member.value.of(text));
+            if unescape(member.key).as_deref() == Some(name) {
+                found = Some(member.value);
             }
         })?;
         core::str::from_utf8(found?).ok()
@@ -337,8 +334,8 @@ impl Header {
     pub fn for_each(&self, mut visit: impl FnMut(&str, &str)) {
         let text = &self.text[..];
         let _ = members(text, |member| {
-            let value = core::str::from_utf8(member.value.of(text)).unwrap_or_default();
-            if let Some(key) = unescape(member.key.of(text)) {
+            let value = core::str::from_utf8(member.value).unwrap_or_default();
+            if let Some(key) = unescape(member.key) {
                 visit(&key, value);
             }
         });

@@ -3,6 +3,7 @@
 //! It accepts what RFC 8259 accepts and nothing else, up to a depth; it builds no tree, so its
 //! memory does not depend on what the peer wrote (HD-7), and it does not recurse (HD-6).
 
+use super::number::count_digits;
 use crate::limits::HEADER_DEPTH;
 
 /// A stretch of the text, by its byte offsets.
@@ -32,20 +33,30 @@ impl Span {
 
 /// One member of an object: its key, quotes included, and its value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Member {
-    pub(super) key: Span,
-    pub(super) value: Span,
+pub(super) struct Member<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+    /// Where in the text the value begins.
+    value_at: usize,
     /// Whether the key has a backslash in it.
     pub(super) key_escaped: bool,
     /// Whether the value has a backslash in it.
     pub(super) value_escaped: bool,
 }
 
+impl Member<'_> {
+    /// Where the value stands.
+    #[inline]
+    pub(super) fn span(&self) -> Option<Span> {
+        Span::new(self.value_at, self.value_at.wrapping_add(self.value.len()))
+    }
+}
+
 /// Calls `visit` with each member of the object in `text`, which must be UTF-8.
 ///
 /// Returns `None` when `text` is anything but one object with white space around it.
 #[inline]
-pub(super) fn members(text: &[u8], mut visit: impl FnMut(Member)) -> Option<()> {
+pub(super) fn members<'a>(text: &'a [u8], mut visit: impl FnMut(Member<'a>)) -> Option<()> {
     let mut scan = Scanner::new(text);
     scan.blanks();
     scan.expect(b'{')?;
@@ -55,17 +66,17 @@ pub(super) fn members(text: &[u8], mut visit: impl FnMut(Member)) -> Option<()> 
     } else {
         loop {
             scan.escaped = false;
-            let key = scan.at(text);
+            let begin = scan.rest;
             scan.string()?;
-            let key = Span::new(key, scan.at(text))?;
+            let key = scan.since(begin)?;
             let key_escaped = core::mem::take(&mut scan.escaped);
             scan.colon()?;
-            let value = scan.at(text);
+            let begin = scan.rest;
             scan.value()?;
-            let value = Span::new(value, scan.at(text))?;
             visit(Member {
                 key,
-                value,
+                value: scan.since(begin)?,
+                value_at: text.len().wrapping_sub(begin.len()),
                 key_escaped,
                 value_escaped: scan.escaped,
             });
@@ -119,10 +130,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// How much of `text`, where it began, has been looked at.
+    /// What has been looked at since `begin` was what had not been.
     #[inline]
-    fn at(&self, text: &[u8]) -> usize {
-        text.len().wrapping_sub(self.rest.len())
+    fn since(&self, begin: &'a [u8]) -> Option<&'a [u8]> {
+        begin.get(..begin.len().wrapping_sub(self.rest.len()))
     }
 
     #[inline]
@@ -163,8 +174,20 @@ impl<'a> Scanner<'a> {
         Some(())
     }
 
-    /// A string; its plain octets are looked at eight at a time.
+    /// Reads something with a copy of the scanner, so that the scanner itself can stay in registers.
     #[inline]
+    fn rarely(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        let mut copy = Self {
+            rest: self.rest,
+            escaped: self.escaped,
+        };
+        read(&mut copy)?;
+        *self = copy;
+        Some(())
+    }
+
+    /// A string; its plain octets are looked at eight at a time.
+    #[inline(always)]
     fn string(&mut self) -> Option<()> {
         self.expect(b'"')?;
         loop {
@@ -186,13 +209,14 @@ impl<'a> Scanner<'a> {
             };
             match byte {
                 b'"' => return Some(()),
-                b'\\' => self.escape()?,
+                b'\\' => self.rarely(Self::escape)?,
                 0..=0x1F => return None,
                 _ => {}
             }
         }
     }
 
+    #[inline(never)]
     fn escape(&mut self) -> Option<()> {
         self.escaped = true;
         match self.next()? {
@@ -212,6 +236,14 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn digits(&mut self) -> Option<()> {
         let before = self.rest.len();
+        while let Some((word, after)) = self.rest.split_first_chunk::<8>() {
+            let count = count_digits(u64::from_le_bytes(*word));
+            if count < 8 {
+                self.rest = self.rest.get(usize::try_from(count).ok()?..)?;
+                return (self.rest.len() < before).then_some(());
+            }
+            self.rest = after;
+        }
         while let Some(b'0'..=b'9') = self.peek() {
             self.skip();
         }
@@ -255,13 +287,14 @@ impl<'a> Scanner<'a> {
         match self.peek()? {
             b'"' => self.string(),
             b'0'..=b'9' => self.number(),
-            _ => self.any_value(HEADER_DEPTH.saturating_sub(1)),
+            _ => self.rarely(|scan| scan.any_value(HEADER_DEPTH.saturating_sub(1))),
         }
     }
 
     /// One value, with at most `room` (up to 127) levels of arrays and objects in it.
     ///
     /// What kind each open level is stands in one bit each of `objects`.
+    #[inline(never)]
     fn any_value(&mut self, room: usize) -> Option<()> {
         let mut depth = 0_usize;
         let mut objects = 0_u128;

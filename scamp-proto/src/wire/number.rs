@@ -35,6 +35,17 @@ pub(super) fn parse_digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
+    if text.len() < 20 {
+        // Below 10^19, so nothing overflows.
+        let mut value = 0_u64;
+        let mut others = 0;
+        for &byte in text {
+            let digit = byte.wrapping_sub(b'0');
+            others |= u8::from(digit > 9);
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        }
+        return (others == 0).then_some(value);
+    }
     let mut value = 0_u64;
     for &byte in text {
         let digit = byte.wrapping_sub(b'0');
@@ -49,15 +60,11 @@ pub(super) fn parse_digits(text: &[u8]) -> Option<u64> {
 /// The number that `input` begins with, of one to ten digits, and what follows it.
 #[inline]
 pub(super) fn leading_digits(input: &[u8]) -> Option<(u64, &[u8])> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
     if let Some(word) = input.first_chunk::<8>() {
-        // An octet is a digit if, without the bits of `0`, it is below ten: then its high nibble
-        // is empty, before and after adding six. A carry comes only from an octet that is none,
-        // and the first that is none is all that counts.
-        let word = u64::from_le_bytes(*word) ^ EACH.wrapping_mul(0x30);
-        let others = (word | word.wrapping_add(EACH.wrapping_mul(6))) & EACH.wrapping_mul(0xF0);
-        let count = others.trailing_zeros() / 8;
+        let word = u64::from_le_bytes(*word);
+        let count = count_digits(word);
         if 0 < count && count < 8 {
+            let word = word ^ EACH.wrapping_mul(0x30);
             // Behind zeros there are always eight digits: added up two, four, eight at a time.
             let eight = word.wrapping_shl(64_u32.wrapping_sub(count.wrapping_mul(8)));
             let pairs = eight.wrapping_mul(10 * 0x100 + 1) >> 8;
@@ -83,6 +90,19 @@ fn long_digits(input: &[u8]) -> Option<(u64, &[u8])> {
     }
 }
 
+/// With how many digits the eight octets of `word` begin; the lowest is the first.
+#[inline]
+pub(super) fn count_digits(word: u64) -> u32 {
+    // An octet is a digit if, without the bits of `0`, it is below ten: then its high nibble is
+    // empty, before and after adding six. A carry comes only from an octet that is none, and the
+    // first that is none is all that counts.
+    let word = word ^ EACH.wrapping_mul(0x30);
+    let others = (word | word.wrapping_add(EACH.wrapping_mul(6))) & EACH.wrapping_mul(0xF0);
+    others.trailing_zeros() / 8
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+
 /// Decimal digits of `value`, written at the end of `room`; returns where they begin.
 #[inline]
 pub(super) fn write_digits(mut value: u64, room: &mut [u8; 20]) -> &[u8] {
@@ -96,6 +116,43 @@ pub(super) fn write_digits(mut value: u64, room: &mut [u8; 20]) -> &[u8] {
         }
     }
     room.get(begin..).unwrap_or_default()
+}
+
+/// A number of at most eight digits as text, in a register: the first octet is the lowest.
+#[derive(Clone, Copy)]
+pub(super) struct ShortDigits {
+    pub(super) octets: u64,
+    pub(super) len: usize,
+}
+
+impl ShortDigits {
+    /// The digits of `value`, unless there are more than eight.
+    #[inline]
+    pub(super) fn new(value: u64) -> Option<Self> {
+        if value >= 100_000_000 {
+            return None;
+        }
+        // Halves, quarters and eighths, each at once in its own part of the register; the
+        // products stand for divisions by 100 and by 10, exact below 10000 and below 100.
+        let halves = (value / 10_000) | ((value % 10_000) << 32);
+        let above = (halves.wrapping_mul(10_486) >> 20) & 0x7F_0000_007F;
+        let quarters = above | (halves.wrapping_sub(above.wrapping_mul(100)) << 16);
+        let above = (quarters.wrapping_mul(103) >> 10) & 0xF_000F_000F_000F;
+        let eighths = above | (quarters.wrapping_sub(above.wrapping_mul(10)) << 8);
+        // Zeros in front are left out, but not the last one.
+        let zeros = (eighths | (1 << 56)).trailing_zeros() / 8;
+        let octets = (eighths | 0x3030_3030_3030_3030) >> zeros.wrapping_mul(8);
+        Some(Self {
+            octets,
+            len: 8_usize.wrapping_sub(usize::try_from(zeros).unwrap_or(0)),
+        })
+    }
+
+    /// How far what follows must be shifted.
+    #[inline]
+    pub(super) fn bits(self) -> usize {
+        self.len.wrapping_mul(8)
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +209,18 @@ mod tests {
         for text in ["", " 1", "-1234567", "12345678901", "/1234567", ":1234567"] {
             assert_eq!(leading_digits(text.as_bytes()), None, "{text:?}");
         }
+    }
+
+    /// W-4: all that numbers of up to eight digits are made of comes out as it should.
+    #[test]
+    fn short_digits() {
+        let halves = (0..10_000).flat_map(|half| [half, half * 10_000, half * 10_001]);
+        for value in halves.chain([99_999_999, 12_345_678]) {
+            let digits = ShortDigits::new(value).expect("at most eight digits");
+            let octets = digits.octets.to_le_bytes();
+            assert_eq!(&octets[..digits.len], format!("{value}").as_bytes());
+        }
+        assert!(ShortDigits::new(100_000_000).is_none());
     }
 
     #[test]

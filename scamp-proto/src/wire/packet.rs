@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 
 use super::line::{LineDecoder, Step};
-use super::number::{MsgNo, write_digits};
+use super::number::{MsgNo, ShortDigits, write_digits};
 use crate::Outbox;
 use crate::error::ViolationKind;
 use crate::limits::TXERR_SENT;
@@ -203,48 +203,24 @@ pub(crate) fn encode_line(kind: PacketType, msgno: MsgNo, size: usize, out: &mut
         PacketType::Pong => out.put(b"PONG "),
     }
     let size = u64::try_from(size).unwrap_or(u64::MAX);
-    if msgno.0 < 10_000_000 && size < 1_000_000 {
+    if let (Some(msgno), Some(size @ ShortDigits { len: ..=5, .. })) =
+        (ShortDigits::new(msgno.0), ShortDigits::new(size))
+    {
         // At most sixteen octets, put together in a register from their end.
-        let mut line = ShortText::default();
-        line.prepend(b'\n');
-        line.prepend(b'\r');
-        line.prepend_number(size);
-        line.prepend(b' ');
-        line.prepend_number(msgno.0);
-        return out.put_some(&line.octets.to_le_bytes(), line.len);
+        let line = u128::from(u16::from_le_bytes(*b"\r\n"));
+        let line = (line << size.bits()) | u128::from(size.octets);
+        let line = (line << 8) | u128::from(b' ');
+        let line = (line << msgno.bits()) | u128::from(msgno.octets);
+        return out.put_some(
+            &line.to_le_bytes(),
+            msgno.len.wrapping_add(size.len).wrapping_add(3),
+        );
     }
     let mut digits = [0; 20];
     out.put(write_digits(msgno.0, &mut digits));
     out.put(b" ");
     out.put(write_digits(size, &mut digits));
     out.put(b"\r\n");
-}
-
-/// Up to sixteen octets; the first is the lowest.
-#[derive(Default)]
-struct ShortText {
-    octets: u128,
-    len: usize,
-}
-
-impl ShortText {
-    #[inline]
-    fn prepend(&mut self, octet: u8) {
-        self.octets = (self.octets << 8) | u128::from(octet);
-        self.len = self.len.wrapping_add(1);
-    }
-
-    #[inline]
-    fn prepend_number(&mut self, mut value: u64) {
-        loop {
-            let [digit, ..] = (value % 10).to_le_bytes();
-            self.prepend(b'0'.wrapping_add(digit));
-            value /= 10;
-            if value == 0 {
-                return;
-            }
-        }
-    }
 }
 
 /// The outcome of looking for one packet at the front of some bytes.
