@@ -182,7 +182,7 @@ impl Body {
 }
 
 /// Chunks whose memory is kept at most: enough for a few messages read at once.
-const SPARES: usize = 4;
+const SPARES: usize = 8;
 
 /// Memory an idle connection keeps for its next messages, at most.
 const SPARE_IDLE: usize = 4096;

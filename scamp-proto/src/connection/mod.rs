@@ -562,9 +562,8 @@ impl Connection {
     /// Whether anything is in progress (S-23).
     pub fn is_busy(&self) -> bool {
         match self.state {
-            // A peer that listens and says nothing more is worth waiting for only while it waits
-            // for us.
-            State::HalfOpen(_) => self.timers.held,
+            // A peer that has said its last listens for as long as silence may last anywhere.
+            State::HalfOpen(_) => false,
             _ => self.open_in > 0 || !self.outgoing.is_empty() || self.timers.held,
         }
     }

@@ -77,8 +77,8 @@ impl Session {
     pub(super) fn peer_is_done(&mut self, now: Instant) {
         let sends: Vec<_> = self
             .exchanges
-            .values()
-            .map(|exchange| exchange.send)
+            .iter()
+            .map(|(_, exchange)| exchange.send)
             .collect();
         self.lose_exchanges(&CloseReason::ClosedByPeer);
         for send in sends {
@@ -98,7 +98,7 @@ impl Session {
         match kind {
             Some(MessageType::Request) => self.opened_request(now, body, header),
             Some(MessageType::Reply) => self.opened_reply(now, body, header),
-            Some(MessageType::SubscribeDone) => match self.exchange_of(&header) {
+            Some(MessageType::SubscribeDone) => match self.begin_subscribed(&header) {
                 Some(id) => self.read_own_later(now, body, Purpose::SubscribeDone(id)),
                 None => self.unexpected(now, body),
             },

@@ -167,7 +167,7 @@ impl Session {
         self.next_request = id + 1;
         self.leaving = Some(send);
         let deadline = now + options.timeout.unwrap_or(self.config.timeout);
-        self.deadlines.insert((deadline, id));
+        self.deadlines.insert((deadline, id), ());
         let exchange = Exchange {
             send,
             deadline: Some(deadline),
@@ -184,7 +184,7 @@ impl Session {
 
     /// Acts on the deadlines that have passed.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((at, id)) = self.deadlines.first().copied() {
+        while let Some((at, id)) = self.deadlines.first() {
             if at > now {
                 break;
             }
@@ -329,7 +329,7 @@ impl Session {
                         None => Phase::Waiting,
                     },
                 );
-                (*id, phase)
+                (id, phase)
             })
             .collect();
         for (id, phase) in waiting {

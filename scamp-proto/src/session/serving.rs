@@ -281,10 +281,10 @@ impl Session {
 
     /// The peer is gone: nobody waits for answers any more (S-31).
     pub(super) fn lose_serving(&mut self) {
-        for (id, _) in core::mem::take(&mut self.serving) {
+        for (id, _) in self.serving.take_all() {
             self.events.push_back(Event::Cancelled(ServeId(id)));
         }
-        self.answers.clear();
+        drop(self.answers.take_all());
         self.subscriber = None;
         self.pending.clear();
         self.trailing.clear();

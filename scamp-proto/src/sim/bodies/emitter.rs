@@ -85,7 +85,7 @@ impl Rig {
     }
 
     fn write(&mut self, now: Instant, id: SendId, bites: &mut Bites<'_>) {
-        let len = bites.below(100_000);
+        let len = bites.below(3000);
         let first = bites.octet();
         let all: Vec<u8> = (0..len)
             .map(|place| first.wrapping_add(place as u8))
