@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use scamp_bench::count::connection::Pair;
+use scamp_bench::count::session;
 use scamp_bench::count::virtual_link::share_of_window_rate;
 use scamp_bench::count::wire::PLAIN;
 use scamp_bench::count::{BUDGETS, jobs};
@@ -44,7 +45,8 @@ fn allocations_writes_and_rates() {
     windows_are_filled();
 }
 
-/// PF-13: an echo takes one write of each end, ACKs included.
+/// PF-13: an echo takes one write of each end, ACKs included, through connections and through
+/// sessions; a body that still fits in one record does not need a second.
 fn one_write_each_way() {
     let header = Header::decode(PLAIN.as_bytes()).expect("a JSON object");
     let mut pair = Pair::new(&Config::default());
@@ -52,6 +54,14 @@ fn one_write_each_way() {
     for echoes in 1..=10 {
         pair.echo(1, &header, &body);
         assert_eq!(pair.writes, 2 * echoes);
+    }
+    for octets in [1, 100, 2_048, 16_000] {
+        let mut pair = session::Pair::new();
+        let body = Bytes::from(vec![b'x'; octets]);
+        for echoes in 1..=10 {
+            pair.echo(1, &session::head(), &body);
+            assert_eq!(pair.writes, 2 * echoes, "{octets} octets");
+        }
     }
 }
 

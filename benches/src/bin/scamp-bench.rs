@@ -92,4 +92,4 @@ const USAGE: &str = "usage:
   scamp-bench client KIND --case CASE --to ADDRESS --certificate HEX --server PROCESS
 cases: echo,c=64,body=100  bulk,window=262144,chunk=32768  beside,window=262144,chunk=32768
        idle,n=1000; each also with pin=one|two|free and workers=N
-kinds: raw raw-limited raw-split tonic tarpc";
+kinds: scamp raw raw-limited raw-split tonic tarpc";

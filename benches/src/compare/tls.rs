@@ -27,13 +27,17 @@ pub struct Listener {
     identity: Identity,
 }
 
-/// A certificate and its key, both as DER; the key as PKCS #8.
+/// A certificate and its key, both as DER and as PEM; the key as PKCS #8.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The certificate.
     pub certificate: Vec<u8>,
     /// The private key.
     pub key: Vec<u8>,
+    /// The certificate, as PEM.
+    pub certificate_pem: String,
+    /// The private key, as PEM.
+    pub key_pem: String,
 }
 
 /// Where a client connects, and which certificate it trusts.
@@ -63,6 +67,8 @@ impl Identity {
         Ok(Self {
             certificate: made.cert.der().to_vec(),
             key: made.signing_key.serialize_der(),
+            certificate_pem: made.cert.pem(),
+            key_pem: made.signing_key.serialize_pem(),
         })
     }
 }
@@ -100,14 +106,15 @@ impl Listener {
 
     /// The next connection, with its handshake done.
     pub async fn accept(&self) -> io::Result<ServerStream> {
-        let (tcp, _) = self.tcp.accept().await?;
-        tcp.set_nodelay(true)?;
-        self.tls.accept(Counted(tcp)).await
+        let (stream, _) = self.accept_bare().await?;
+        self.tls.accept(stream).await
     }
 
-    /// The bare socket, for a kind that does TLS itself.
-    pub fn into_tcp(self) -> TcpListener {
-        self.tcp
+    /// The next connection and where it comes from, for a kind that does TLS itself.
+    pub async fn accept_bare(&self) -> io::Result<(Counted, SocketAddr)> {
+        let (tcp, from) = self.tcp.accept().await?;
+        tcp.set_nodelay(true)?;
+        Ok((Counted(tcp), from))
     }
 }
 
@@ -132,10 +139,16 @@ impl Target {
 
     /// A new connection, with its handshake done.
     pub async fn connect(&self) -> io::Result<ClientStream> {
+        let stream = self.connect_bare().await?;
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        self.tls.connect(name, stream).await
+    }
+
+    /// A new connection, for a kind that does TLS itself.
+    pub async fn connect_bare(&self) -> io::Result<Counted> {
         let tcp = TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-        self.tls.connect(name, Counted(tcp)).await
+        Ok(Counted(tcp))
     }
 }
 
@@ -188,7 +201,7 @@ impl ::tonic::transport::server::Connected for Counted {
 }
 
 /// The same provider for everybody, chosen by argument and not by what the process installed.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 

@@ -1,6 +1,7 @@
 //! The ways to send a request that are compared, each in its own file.
 
 pub mod raw;
+pub mod scamp;
 pub mod tarpc;
 pub mod tonic;
 
@@ -30,6 +31,8 @@ pub enum Kind {
     /// As `Raw`, but an echo leaves in three writes: a negative control. If it is not slower
     /// than `Raw`, the harness is broken.
     RawSplit,
+    /// SCAMP with scamp-tokio.
+    Scamp,
     /// tarpc with bincode.
     Tarpc,
     /// gRPC with tonic and prost.
@@ -39,6 +42,7 @@ pub enum Kind {
 impl Kind {
     /// All of them; the first is what the others are compared with.
     pub const ALL: &[Self] = &[
+        Self::Scamp,
         Self::Raw,
         Self::RawLimited,
         Self::RawSplit,
@@ -49,7 +53,7 @@ impl Kind {
     /// Whether this kind has something to say about `shape`.
     pub fn takes_part_in(self, shape: Shape) -> bool {
         match (self, shape) {
-            (Self::Tonic, _) => true,
+            (Self::Scamp | Self::Tonic, _) => true,
             (Self::Tarpc, Shape::Echo { .. } | Shape::Idle { .. }) => true,
             (Self::Tarpc, Shape::Bulk { .. } | Shape::Beside { .. }) => false,
             (Self::Raw, Shape::Echo { .. } | Shape::Bulk { .. } | Shape::Idle { .. }) => true,
@@ -64,6 +68,7 @@ impl Kind {
 pub async fn serve(kind: Kind, case: &Case, listener: Listener) -> io::Result<()> {
     match kind {
         Kind::Raw | Kind::RawLimited | Kind::RawSplit => raw::serve(kind, case, listener).await,
+        Kind::Scamp => scamp::serve(case, listener).await,
         Kind::Tarpc => tarpc::serve(listener).await,
         Kind::Tonic => tonic::serve(listener).await,
     }
@@ -80,6 +85,7 @@ pub async fn client(
         Kind::Raw | Kind::RawLimited | Kind::RawSplit => {
             raw::client(kind, case.shape, target, run).await
         }
+        Kind::Scamp => drive(scamp::Caller::connect(target).await?, case.shape, run).await,
         Kind::Tarpc => drive(tarpc::Caller::connect(target).await?, case.shape, run).await,
         Kind::Tonic => drive(tonic::Caller::connect(target).await?, case.shape, run).await,
     }
@@ -90,6 +96,11 @@ pub async fn park(kind: Kind, target: &Target) -> io::Result<Box<dyn Any>> {
     let body = Bytes::from_static(&[b'x'; SMALL_BODY]);
     match kind {
         Kind::Raw | Kind::RawLimited | Kind::RawSplit => raw::park(target).await,
+        Kind::Scamp => {
+            let mut caller = scamp::Caller::connect(target).await?;
+            caller.echo(body).await?;
+            Ok(Box::new(caller))
+        }
         Kind::Tarpc => {
             let mut caller = tarpc::Caller::connect(target).await?;
             caller.echo(body).await?;
@@ -200,6 +211,7 @@ impl fmt::Display for Kind {
             Self::Raw => "raw",
             Self::RawLimited => "raw-limited",
             Self::RawSplit => "raw-split",
+            Self::Scamp => "scamp",
             Self::Tarpc => "tarpc",
             Self::Tonic => "tonic",
         })
