@@ -43,6 +43,7 @@ pub mod duplex;
 pub mod error;
 pub mod limits;
 pub mod note;
+mod ordered;
 mod outbox;
 mod rand;
 pub mod service;

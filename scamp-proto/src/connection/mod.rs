@@ -465,8 +465,8 @@ impl Connection {
             message.idle_limit = Some(limit);
             if !message.idle_armed {
                 message.idle_armed = true;
-                self.timers
-                    .arm(message.last_octet + limit, timers::Alarm::Silence(id.0));
+                let at = message.last_octet + limit;
+                self.arm(at, timers::Alarm::Silence(id.0));
             }
         }
         self.settle();

@@ -14,8 +14,9 @@ impl Connection {
     /// Takes bytes in until they are used up or one of them breaks a rule.
     pub(super) fn take_in(&mut self, mut bytes: &[u8]) {
         let begun = (self.inbound.is_in_packet(), self.inbound.packet_offset());
-        while !self.is_closed() {
-            let step = match self.inbound.next(&mut bytes, self.config.max_packet_body) {
+        let max_body = self.config.max_packet_body;
+        loop {
+            let step = match self.inbound.next(&mut bytes, max_body) {
                 Ok(None) => break,
                 Ok(Some(arrival)) => self.arrived(arrival),
                 Err(kind) => Err(kind),

@@ -1,12 +1,12 @@
 //! Every deadline of a connection that is not a pause.
 
-use alloc::collections::BTreeSet;
 use core::time::Duration;
 
 use super::{Config, Connection, Heartbeat};
 use crate::Instant;
 use crate::error::{BodyError, CloseReason, ViolationKind};
 use crate::limits::{HEARTBEAT, WRITE_PROGRESS};
+use crate::ordered::Ordered;
 use crate::wire::MsgNo;
 
 /// Timers that belong to one message. They may go off early; the message then has the last word.
@@ -20,7 +20,7 @@ pub(super) enum Alarm {
 
 #[derive(Debug)]
 pub(super) struct Timers {
-    alarms: BTreeSet<(Instant, Alarm)>,
+    alarms: Ordered<(Instant, Alarm), ()>,
     /// When the last octet passed or the connection became idle.
     quiet_since: Instant,
     idle_timeout: Duration,
@@ -45,7 +45,7 @@ impl Timers {
             Heartbeat::Off | Heartbeat::Auto => None,
         };
         Self {
-            alarms: BTreeSet::new(),
+            alarms: Ordered::new(),
             quiet_since: now,
             idle_timeout: config.idle_timeout,
             held: false,
@@ -62,7 +62,7 @@ impl Timers {
     }
 
     pub(super) fn arm(&mut self, at: Instant, alarm: Alarm) {
-        self.alarms.insert((at, alarm));
+        self.alarms.insert((at, alarm), ());
     }
 
     pub(super) fn note_octets(&mut self, now: Instant) {
@@ -129,13 +129,13 @@ impl Timers {
     }
 
     pub(super) fn clear(&mut self) {
-        self.alarms.clear();
+        drop(self.alarms.take_all());
         self.output = None;
         self.heartbeat = None;
     }
 
     pub(super) fn next(&self, in_packet: bool) -> Option<Instant> {
-        let alarm = self.alarms.first().map(|(at, _)| *at);
+        let alarm = self.alarms.first().map(|(at, _)| at);
         let idle = (!self.busy).then(|| self.quiet_since + self.idle_timeout);
         let packet = in_packet.then(|| self.packet_since + self.packet_timeout);
         let write = self.output.map(|(since, _)| since + self.write_timeout);
@@ -175,7 +175,7 @@ impl Connection {
             }
         }
         self.expire_pause();
-        while let Some((at, alarm)) = self.timers.alarms.first().copied() {
+        while let Some((at, alarm)) = self.timers.alarms.first() {
             if at > now || self.is_closed() {
                 break;
             }
@@ -187,6 +187,19 @@ impl Connection {
         }
         if !self.is_busy() && self.timers.quiet_since + self.timers.idle_timeout <= now {
             self.close_for(CloseReason::Idle(self.timers.idle_timeout));
+        }
+    }
+
+    /// Arms a timer of a message, and forgets those of messages that have gone if they are many.
+    pub(super) fn arm(&mut self, at: Instant, alarm: Alarm) {
+        self.timers.arm(at, alarm);
+        let open = self.incoming.len() + self.outgoing.len();
+        if self.timers.alarms.len() > 2 * open + ALARMS {
+            let (incoming, outgoing) = (&self.incoming, &self.outgoing);
+            self.timers.alarms.retain(|(_, alarm)| match alarm {
+                Alarm::Silence(msgno) => incoming.get(*msgno).is_some(),
+                Alarm::Stall(msgno) => outgoing.get(*msgno).is_some(),
+            });
         }
     }
 
@@ -208,7 +221,7 @@ impl Connection {
         let due = message.last_octet + limit;
         if due > self.clock {
             message.idle_armed = true;
-            self.timers.arm(due, Alarm::Silence(msgno));
+            self.arm(due, Alarm::Silence(msgno));
         } else {
             self.discard_message(msgno, Some(BodyError::Timeout));
         }
@@ -225,7 +238,7 @@ impl Connection {
         let due = since + self.config.send_stall;
         if due > self.clock {
             message.stall_armed = true;
-            self.timers.arm(due, Alarm::Stall(msgno));
+            self.arm(due, Alarm::Stall(msgno));
         } else {
             self.abort_message(msgno, "receiver stalled");
             self.tell_lost(msgno);
@@ -242,3 +255,6 @@ impl Connection {
         self.settle();
     }
 }
+
+/// Timers of messages that have gone are never worth forgetting below this number.
+const ALARMS: usize = 64;

@@ -268,8 +268,7 @@ impl Connection {
                     message.blocked_since = Some(self.clock);
                     if !message.stall_armed {
                         message.stall_armed = true;
-                        self.timers
-                            .arm(self.clock + self.config.send_stall, Alarm::Stall(msgno));
+                        self.arm(self.clock + self.config.send_stall, Alarm::Stall(msgno));
                     }
                 }
             } else if !message.in_ring {

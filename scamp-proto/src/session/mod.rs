@@ -67,7 +67,6 @@ mod arrival;
 mod config;
 mod event;
 mod exchange;
-mod ordered;
 mod serving;
 mod subscription;
 
@@ -86,7 +85,6 @@ pub use crate::connection::{AckPolicy, Read, RecvId, SendId};
 
 use self::arrival::Purpose;
 use self::exchange::Exchange;
-use self::ordered::Ordered;
 use self::serving::Serving;
 use self::subscription::Pending;
 use crate::connection::Connection;
@@ -94,6 +92,7 @@ use crate::duplex::{Duplex, End};
 use crate::error::{CloseReason, Phase, SendError};
 use crate::limits::{ABORTS, BAD_HEADERS, FLOOD_SPAN};
 use crate::note::Bucket;
+use crate::ordered::Ordered;
 use crate::wire::write_plain;
 use crate::{Instant, Outbox};
 

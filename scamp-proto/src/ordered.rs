@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 /// either end. What is removed between leaves a gap, and the row is closed up when half of it is
 /// gaps, so that any order costs the same in the long run.
 #[derive(Debug)]
-pub(super) struct Ordered<K, V> {
+pub(crate) struct Ordered<K, V> {
     /// The first and the last entry are never gaps.
     row: VecDeque<(K, Option<V>)>,
     /// Entries of `row` that are gaps.
@@ -20,7 +20,7 @@ pub(super) struct Ordered<K, V> {
 }
 
 impl<K: Copy + Ord, V> Ordered<K, V> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             row: VecDeque::new(),
             gaps: 0,
@@ -30,7 +30,7 @@ impl<K: Copy + Ord, V> Ordered<K, V> {
     }
 
     /// Adds or replaces an entry.
-    pub(super) fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.row.capacity() == 0 {
             self.row.reserve_exact(self.expected);
         }
@@ -51,17 +51,17 @@ impl<K: Copy + Ord, V> Ordered<K, V> {
     }
 
     #[inline]
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         self.row.get(self.find(*key).ok()?)?.1.as_ref()
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let at = self.find(*key).ok()?;
         self.row.get_mut(at)?.1.as_mut()
     }
 
-    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.find(*key).ok()?;
         let value = self.row.get_mut(at)?.1.take()?;
         self.gaps += 1;
@@ -69,32 +69,39 @@ impl<K: Copy + Ord, V> Ordered<K, V> {
         Some(value)
     }
 
+    /// Keeps those entries whose keys are wanted.
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&K) -> bool) {
+        self.row
+            .retain(|(key, value)| value.is_some() && wanted(key));
+        self.gaps = 0;
+    }
+
     /// The first key.
-    pub(super) fn first(&self) -> Option<K> {
+    pub(crate) fn first(&self) -> Option<K> {
         self.row.front().map(|(key, _)| *key)
     }
 
-    pub(super) fn pop_first(&mut self) {
+    pub(crate) fn pop_first(&mut self) {
         if self.row.pop_front().is_some() {
             self.close_up();
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.row.len() - self.gaps
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.row.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         let entries = self.row.iter();
         entries.filter_map(|(key, value)| Some((*key, value.as_ref()?)))
     }
 
     /// Takes everything out, and the memory with it.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = (K, V)> + use<K, V> {
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = (K, V)> + use<K, V> {
         let row = core::mem::replace(self, Self::new()).row.into_iter();
         row.filter_map(|(key, value)| Some((key, value?)))
     }
@@ -102,7 +109,7 @@ impl<K: Copy + Ord, V> Ordered<K, V> {
     /// Gives memory back where there is nothing to hold.
     ///
     /// What is needed again soon is then made at once and not step by step.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.is_empty() && self.row.capacity() > ROW_IDLE {
             self.row = VecDeque::new();
             self.expected = self.peak.min(ROW_EXPECTED);
@@ -137,7 +144,7 @@ impl<K: Copy + Ord, V> Ordered<K, V> {
     }
 }
 
-/// Places an idle session keeps.
+/// Places an idle connection keeps.
 const ROW_IDLE: usize = 4;
 
 /// Places made at once, at most.
@@ -173,6 +180,10 @@ mod tests {
                         model.pop_first();
                     }
                     _ => prop_assert_eq!(row.remove(&old), model.remove(&old)),
+                }
+                if step == 7 {
+                    row.retain(|key| key % 3 > 0);
+                    model.retain(|key, _| key % 3 > 0);
                 }
                 row.release();
                 prop_assert_eq!((row.len(), row.is_empty()), (model.len(), model.is_empty()));
