@@ -26,7 +26,7 @@ fn ask(address: &str, fingerprint: scamp_blocking::Fingerprint) -> Result<(), Bo
         .version(1)
         .envelope("json");
     let reply = client.call(head, r#"{"name":"World"}"#)?;
-    println!("{}", String::from_utf8_lossy(&reply.body));
+    println!("{}", reply.text()?);
 
     client.close();
     Ok(())

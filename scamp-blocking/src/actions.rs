@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use scamp_proto::limits::COLLECTED_BODY;
-use scamp_proto::service::{self, Action, ActionError};
+use scamp_proto::service::{self, ActionError, IntoAction};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{BodyError, Header};
 
@@ -48,7 +48,7 @@ pub(crate) type Listener = Arc<dyn Fn(Request) + Send + Sync>;
 pub(crate) type Write = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
 
 impl Actions {
-    /// Adds an action whose handler gets the whole body, up to [`Action::max_body`] octets.
+    /// Adds an action whose handler gets the whole body, up to [`Action::max_body`](service::Action::max_body) octets.
     ///
     /// # Errors
     ///
@@ -103,34 +103,6 @@ impl Actions {
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.table.iter()).finish()
-    }
-}
-
-/// What can name an action: `"Namespace.name"`, `"Namespace.name~version"`, or an [`Action`].
-pub trait IntoAction {
-    /// The action.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Action::parse`].
-    fn into_action(self) -> Result<Action, ActionError>;
-}
-
-impl IntoAction for Action {
-    fn into_action(self) -> Result<Action, ActionError> {
-        Ok(self)
-    }
-}
-
-impl IntoAction for &str {
-    fn into_action(self) -> Result<Action, ActionError> {
-        Action::parse(self)
-    }
-}
-
-impl IntoAction for String {
-    fn into_action(self) -> Result<Action, ActionError> {
-        Action::parse(&self)
     }
 }
 

@@ -78,8 +78,13 @@ impl Body {
     /// # Errors
     ///
     /// [`BodyError::BodyTooLarge`], and as [`chunk`](Self::chunk).
-    pub fn collect_up_to(mut self, limit: usize) -> Result<Bytes, BodyError> {
+    pub fn collect(mut self, limit: usize) -> Result<Bytes, BodyError> {
         self.gather(limit)
+    }
+
+    #[doc(hidden)]
+    pub fn collect_up_to(self, limit: usize) -> Result<Bytes, BodyError> {
+        self.collect(limit)
     }
 
     pub(crate) fn gather(&mut self, limit: usize) -> Result<Bytes, BodyError> {

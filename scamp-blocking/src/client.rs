@@ -12,15 +12,14 @@ use scamp_proto::error::Loss;
 use scamp_proto::note::Note;
 use scamp_proto::session::{self, ExchangeId, RecvId, RequestOptions, SendId, Session, Side};
 use scamp_proto::wire::RequestHead;
-use scamp_proto::{CallError, CloseReason, ExchangeError, Header, SendError, limits};
-use scamp_tls::{ClientTlsCache, Options, Peer, Pin, Tls};
+use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, Header, SendError, limits};
+use scamp_tls::{Channel, ClientTlsCache, Options, Peer, Pin, Tls};
 
 use crate::actions::Actions;
 use crate::core::{Core, Outcome, take_whole};
 use crate::dial::Address;
 use crate::home::Home;
 use crate::link::{Clock, Held, Link, Wait, reason_of};
-use crate::machine::Machine;
 use crate::reply::{PendingReply, Response, outcome};
 use crate::socket::{Socket, Transport};
 use crate::subscription::Subscription;
@@ -47,8 +46,8 @@ use crate::writer::BodyWriter;
 ///
 /// let pin = Pin::Fingerprint("3A:66:5E:D5:8B:B5:A0:00:B7:CE:DF:54:5C:84:BC:3D:D6:3D:53:0B".parse()?);
 /// let client = Client::connect("beepish+tls://10.0.0.1:30100", pin)?;
-/// let reply = client.call(scamp_blocking::RequestHead::new("Greetings.hello"), "\"World\"")?;
-/// println!("{}", String::from_utf8_lossy(&reply.body));
+/// let reply = client.call("Greetings.hello", "\"World\"")?;
+/// println!("{}", reply.text()?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -410,11 +409,11 @@ impl ClientBuilder {
     ) -> Result<Client, CallError> {
         let session = Session::new(self.session.clone(), Side::Client, clock.now());
         let machine = match &self.pin {
-            None => Machine::Plain(Box::new(session)),
+            None => Channel::Plain(Box::new(session)),
             Some(pin) => {
                 let tls = self.known_tls(host, address, pin)?;
                 // Its deadline counts from when connecting began.
-                Machine::Tls(Box::new(Tls::client(
+                Channel::Tls(Box::new(Tls::client(
                     session,
                     &tls,
                     scamp_proto::Instant::EPOCH,
@@ -555,6 +554,9 @@ impl<'a> Call<'a> {
         {
             let body = take_whole(core.session(), now, body)?;
             return Ok(Wait::Done(Ok(Response { header, body })));
+        }
+        if core.closed.is_some() {
+            return Err(BodyError::ConnectionLost.into());
         }
         Ok(match &self.reply {
             Some((_, body)) => self.wait_for(Key::Body(*body)),

@@ -14,12 +14,12 @@ use scamp_proto::{BodyError, CloseReason, Duplex, End, ExchangeError, Header, In
 
 use crate::home::Home;
 use crate::job::{Task, Work};
-use crate::machine::Machine;
 use crate::waiters::{Key, Waiters};
+use scamp_tls::Channel;
 
 /// The machine, who moves octets for it, and what it has told that nobody has asked for yet.
 pub(crate) struct Core {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Channel<Session>,
     desk: Desk,
     /// Whether a thread reads the socket, or waits for it to become readable.
     pub(crate) reader: Option<Watch>,
@@ -86,7 +86,7 @@ struct Changes {
 }
 
 impl Core {
-    pub(crate) fn new(machine: Machine, desk: Desk, now: Instant) -> Self {
+    pub(crate) fn new(machine: Channel<Session>, desk: Desk, now: Instant) -> Self {
         Self {
             machine,
             desk,
@@ -114,7 +114,7 @@ impl Core {
     }
 
     pub(crate) fn session(&mut self) -> &mut Session {
-        self.machine.session_mut()
+        self.machine.inner_mut()
     }
 
     /// Begins to care for the outcome of a request.
@@ -161,7 +161,7 @@ impl Core {
     /// A handler has ended; its request is answered if it was not.
     pub(crate) fn finished(&mut self, now: Instant, home: &Home, id: ServeId) {
         self.serving.remove(&id);
-        if self.desk.finished(now, self.machine.session_mut(), id) {
+        if self.desk.finished(now, self.machine.inner_mut(), id) {
             home.request_ended();
         }
     }
@@ -208,7 +208,7 @@ impl Core {
 
     /// Passes on what the machine has to tell.
     pub(crate) fn process(&mut self, now: Instant, home: &Home) {
-        while let Some(event) = self.machine.session_mut().poll_event() {
+        while let Some(event) = self.machine.inner_mut().poll_event() {
             // A body that is collected becomes readable by ending.
             let event = match event {
                 Event::Ended(id) => Event::Readable(id),
@@ -216,7 +216,7 @@ impl Core {
             };
             let step = self.desk.handle(
                 now,
-                self.machine.session_mut(),
+                self.machine.inner_mut(),
                 home.actions.table(),
                 event,
                 || home.may_start(),

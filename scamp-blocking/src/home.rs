@@ -62,10 +62,10 @@ impl Home {
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Has a handler run on a thread of its own; one that cannot be had is the request's error.
-    pub(crate) fn start(self: &Arc<Self>, link: &Arc<Link>, work: Work) {
-        let job = work.ready(link);
-        self.pool.submit(Box::new(move || job.run()));
+    /// Has handlers run on threads of their own.
+    pub(crate) fn start(&self, link: &Arc<Link>, work: Vec<Work>) {
+        self.pool
+            .submit(work.into_iter().map(|work| work.ready(link)));
     }
 
     /// Answers a subscribe.

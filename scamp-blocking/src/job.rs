@@ -43,6 +43,7 @@ impl Work {
             open: Open {
                 link: link.clone(),
                 task: self.task,
+                sent_by_others: false,
             },
         }
     }
@@ -59,15 +60,26 @@ pub(crate) struct Job {
 struct Open {
     link: Arc<Link>,
     task: Task,
+    /// Whether somebody else sees to it that the answer leaves.
+    sent_by_others: bool,
 }
 
 impl Job {
-    pub(crate) fn run(mut self) {
-        let Some(request) = self.request.take() else {
-            return;
-        };
-        let link = &self.open.link;
-        match &self.open.task {
+    /// Runs the handler; returns the link whose output is then to be sent.
+    pub(crate) fn run(mut self) -> Arc<Link> {
+        self.open.sent_by_others = true;
+        let link = self.open.link.clone();
+        if let Some(request) = self.request.take() {
+            self.open.serve(request);
+        }
+        link
+    }
+}
+
+impl Open {
+    fn serve(&self, request: Request) {
+        let link = &self.link;
+        match &self.task {
             Task::Hear => {
                 if let Some(listener) = link.home.actions.listener() {
                     // A listener has nobody to tell that it failed.
@@ -83,7 +95,7 @@ impl Job {
                         let _ = link.lock().session().reply_error(now, *id, error);
                         link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
                     }
-                    // What was left unsaid is said when `open` is dropped (S-19).
+                    // What was left unsaid is said when this is dropped (S-19).
                     Err(_) => {
                         link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
                     }
@@ -101,7 +113,9 @@ impl Drop for Open {
             Task::Answer(id, _) => {
                 let mut core = link.lock();
                 core.finished(link.now(), &link.home, id);
-                core.flush_or_leave();
+                if !self.sent_by_others {
+                    core.flush_or_leave();
+                }
             }
         }
     }

@@ -44,9 +44,7 @@ mod dial;
 mod handshakes;
 mod home;
 mod job;
-mod limits;
 mod link;
-mod machine;
 mod pool;
 mod reply;
 mod service;
@@ -60,16 +58,15 @@ pub use scamp_tls;
 
 pub use scamp_proto::connection::Stats;
 pub use scamp_proto::note::Note;
-pub use scamp_proto::service::{Action, ActionError};
+pub use scamp_proto::service::{Action, ActionError, IntoAction, Limits};
 pub use scamp_proto::session::{AckPolicy, Change, ExchangeId, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
 pub use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, SendError};
 pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
 
-pub use crate::actions::{Actions, IntoAction, Reply, Request};
+pub use crate::actions::{Actions, Reply, Request};
 pub use crate::body::{Body, Chunks};
 pub use crate::client::{Client, ClientBuilder};
-pub use crate::limits::Limits;
 pub use crate::reply::{IncomingReply, PendingReply, Response};
 pub use crate::service::{
     Occurrence, Service, ServiceBuilder, ServiceHandle, ServiceNote, ServiceStats,

@@ -25,11 +25,11 @@ use std::time::Duration;
 use bytes::Buf;
 use scamp_proto::limits::TURN;
 use scamp_proto::service::Desk;
-use scamp_proto::{CloseReason, Duplex, End, Instant};
+use scamp_proto::{CloseReason, Duplex, End, Instant, Session};
+use scamp_tls::Channel;
 
 use crate::core::{Core, Watch};
 use crate::home::Home;
-use crate::machine::Machine;
 use crate::socket::{Patience, Transport};
 use crate::waiters::Key;
 
@@ -72,7 +72,7 @@ pub(crate) struct Held<'a> {
 
 impl Link {
     pub(crate) fn new(
-        machine: Machine,
+        machine: Channel<Session>,
         transport: Box<dyn Transport>,
         clock: Clock,
         home: Arc<Home>,
@@ -103,6 +103,16 @@ impl Link {
     /// Cuts the connection.
     pub(crate) fn cut(&self) {
         self.transport.shutdown();
+    }
+
+    /// Acts on deadlines that have come nearer while a thread waits for the socket.
+    pub(crate) fn tend(&self) {
+        let mut core = self.lock();
+        let now = self.now();
+        if core.deadline().is_some_and(|at| at <= now) {
+            core.expire(now, &self.home);
+            core.flush_or_leave();
+        }
     }
 
     /// Ends the connection in order, and waits until it has ended.
@@ -172,7 +182,7 @@ impl Held<'_> {
         self.writer = false;
         if !self.blocked {
             self.give_up = None;
-            if !self.machine.session().connection().is_busy() {
+            if !self.machine.inner().connection().is_busy() {
                 self.out.release();
             }
             self.wake(Key::Flushed);
@@ -315,7 +325,7 @@ impl Held<'_> {
     /// Reads once; returns whether something came, be it the end.
     fn receive(&mut self, patience: Patience, deadline: Option<Instant>) -> bool {
         let link = self.link;
-        let is_idle = !self.machine.session().connection().is_busy();
+        let is_idle = !self.machine.inner().connection().is_busy();
         let mut inbox = std::mem::take(&mut self.inbox);
         if inbox.is_empty() || (is_idle && inbox.len() > INBOX_IDLE) {
             inbox = vec![0; INBOX_IDLE];
@@ -412,7 +422,11 @@ impl Held<'_> {
             .stack_size(STACK)
             .spawn(move || {
                 let mut core = link.lock();
-                core.wait_flushed();
+                // An end that waits to be flushed needs somebody to give it up in time.
+                core.wait(|core, _| match core.is_flushed() || core.is_over() {
+                    true => Wait::Done(()),
+                    false => Wait::For(Key::Flushed),
+                });
                 core.has_scribe = false;
             });
         if scribe.is_err() {
@@ -442,9 +456,7 @@ impl Held<'_> {
         }
         if !work.is_empty() {
             if let Some(link) = link.me.upgrade() {
-                for work in work {
-                    link.home.start(&link, work);
-                }
+                link.home.start(&link, work);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What comes back for a request.
 
 use std::fmt;
+use std::str::Utf8Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,17 @@ pub struct Response {
     pub header: Header,
     /// The reply's body.
     pub body: Bytes,
+}
+
+impl Response {
+    /// The reply's body as text.
+    ///
+    /// # Errors
+    ///
+    /// [`Utf8Error`] if it is none.
+    pub fn text(&self) -> Result<&str, Utf8Error> {
+        std::str::from_utf8(&self.body)
+    }
 }
 
 /// A request that has been sent, or is being sent.
@@ -111,7 +123,7 @@ impl IncomingReply {
         if let Some(error) = self.error() {
             return Err(error.into());
         }
-        let body = self.body.collect_up_to(limit)?;
+        let body = self.body.collect(limit)?;
         Ok(Response {
             header: self.header,
             body,

@@ -13,19 +13,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use scamp_proto::note::Note;
-use scamp_proto::service::ActionError;
+use scamp_proto::service::{ActionError, IntoAction, Limits};
 use scamp_proto::session::{self, Session, Side};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{CloseReason, limits};
-use scamp_tls::{ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
+use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
 
-use crate::actions::{Actions, IntoAction, Reply, Request};
+use crate::actions::{Actions, Reply, Request};
 use crate::handshakes::Handshakes;
 use crate::home::Home;
-use crate::limits::Limits;
 use crate::link::{Clock, Link, STACK, Wait, reason_of};
-use crate::machine::Machine;
-use crate::socket::{Socket, Transport, wait_for};
+use crate::socket::{Socket, Transport, files, wait_for};
 use crate::waiters::Key;
 
 /// A service that listens.
@@ -36,7 +34,7 @@ use crate::waiters::Key;
 /// # Example
 ///
 /// ```
-/// use scamp_blocking::{Client, Pin, Reply, RequestHead, Service};
+/// use scamp_blocking::{Client, Pin, Reply, Service};
 /// # let certificate = include_str!("../../scamp-tls/tests/data/rsa2048.crt");
 /// # let key = include_str!("../../scamp-tls/tests/data/rsa2048.key");
 /// # let identity = scamp_blocking::Identity::from_pem(certificate, key)?;
@@ -52,7 +50,7 @@ use crate::waiters::Key;
 /// let running = std::thread::spawn(move || service.run());
 ///
 /// let client = Client::connect(&address, pin)?;
-/// assert_eq!(client.call(RequestHead::new("Greetings.hello"), "World")?.body, "Hello World");
+/// assert_eq!(client.call("Greetings.hello", "World")?.body, "Hello World");
 ///
 /// drop(client);
 /// handle.shutdown();
@@ -153,7 +151,7 @@ impl ServiceBuilder {
                 subscriptions: true,
                 ..session::Config::new(Side::Server)
             },
-            limits: Limits::default(),
+            limits: Limits::for_files(files()),
             actions: Actions::default(),
         }
     }
@@ -199,7 +197,8 @@ impl ServiceBuilder {
         Self { actions, ..self }
     }
 
-    /// Sets what the service takes on at once.
+    /// Sets what the service takes on at once; unless set, [`Limits::for_files`] with as many files as
+    /// the process may open.
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
@@ -291,7 +290,7 @@ pub struct ServiceHandle {
 
 impl ServiceHandle {
     /// Ends the service: it accepts nothing more, refuses new requests as certainly not processed,
-    /// and lets those in progress end for up to [`Limits::drain`]. Told twice, it does not wait for
+    /// and lets those in progress end for up to [`Limits::shutdown_drain`]. Told twice, it does not wait for
     /// them (V-12).
     pub fn shutdown(&self) {
         let shared = &self.shared;
@@ -484,8 +483,8 @@ impl Shared {
         let clock = Clock::start();
         let session = Session::new(self.session.clone(), Side::Server, clock.now());
         let machine = match &self.tls {
-            None => Machine::Plain(Box::new(session)),
-            Some(tls) => Machine::Tls(Box::new(Tls::server(session, tls, clock.now()))),
+            None => Channel::Plain(Box::new(session)),
+            Some(tls) => Channel::Tls(Box::new(Tls::server(session, tls, clock.now()))),
         };
         let link = Link::new(machine, transport, clock, self.home.clone(), address);
         let mut stage = self.stage();
@@ -527,7 +526,7 @@ impl Shared {
         for link in self.links() {
             drain(&link);
         }
-        let until = Instant::now() + self.limits.drain;
+        let until = Instant::now() + self.limits.shutdown_drain;
         self.wait_empty(until, || self.hurry.load(Ordering::SeqCst));
         for link in self.links() {
             let mut core = link.lock();
@@ -545,6 +544,7 @@ impl Shared {
         }
     }
 
+    /// Waits until no connection is left, looking after deadlines that closing has set.
     fn wait_empty(&self, until: Instant, is_over: impl Fn() -> bool) {
         let mut stage = self.stage();
         while !stage.links.is_empty() && !is_over() {
@@ -552,8 +552,10 @@ impl Shared {
             if left.is_zero() {
                 return;
             }
-            let waited = self.gone.wait_timeout(stage, left);
-            stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.gone.wait_timeout(stage, left.min(TEND));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            self.links().iter().for_each(|link| link.tend());
+            stage = self.stage();
         }
     }
 }
@@ -745,6 +747,9 @@ impl Drop for Share<'_> {
 /// Waiting after a failure to accept, at first and at last (HD-17).
 const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// How often connections are looked after while the service shuts down.
+const TEND: Duration = Duration::from_millis(100);
 
 /// What a connection may hold however little memory there is, in octets (HD-26).
 const LEAST_SHARE: usize = 256 * 1024;

@@ -224,7 +224,7 @@ fn a_client_that_slept_finds_out() {
 #[test]
 fn silent_peers_make_room() {
     bounded(|| {
-        let mut limits = Limits::default();
+        let mut limits = Limits::for_files(1024);
         limits.max_handshakes_per_address = 4;
         let gate = Gate::default();
         let service = Running::start(gated(&gate).limits(limits));

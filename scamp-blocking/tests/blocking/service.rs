@@ -99,7 +99,7 @@ fn a_slow_handler_delays_nobody() {
 fn too_many_requests_are_refused() {
     bounded(|| {
         let gate = Gate::default();
-        let mut limits = Limits::default();
+        let mut limits = Limits::for_files(1024);
         limits.max_requests = 3;
         let service = Running::start(gated(&gate).limits(limits));
         let client = service.client();
@@ -201,7 +201,7 @@ fn connections_are_freed() {
 #[test]
 fn too_many_connections_are_turned_away() {
     bounded(|| {
-        let mut limits = Limits::default();
+        let mut limits = Limits::for_files(1024);
         limits.max_connections = 2;
         let service = Running::start(actions(Service::plain()).limits(limits));
         let first = service.client();
