@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use scamp_proto::service::{self, Action, ActionError};
+use scamp_proto::service::{self, ActionError, IntoAction};
 use scamp_proto::wire::RemoteError;
 
 use crate::office::{Handler, NotifyHandler, Office};
@@ -100,35 +100,6 @@ impl Actions {
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.table.iter()).finish()
-    }
-}
-
-/// What names an action: `Namespace.name`, `Namespace.name~version`, or an [`Action`] with
-/// settings.
-pub trait IntoAction {
-    /// The action.
-    ///
-    /// # Errors
-    ///
-    /// [`ActionError`] for a name that is none.
-    fn into_action(self) -> Result<Action, ActionError>;
-}
-
-impl IntoAction for Action {
-    fn into_action(self) -> Result<Action, ActionError> {
-        Ok(self)
-    }
-}
-
-impl IntoAction for &str {
-    fn into_action(self) -> Result<Action, ActionError> {
-        Action::parse(self)
-    }
-}
-
-impl IntoAction for String {
-    fn into_action(self) -> Result<Action, ActionError> {
-        Action::parse(&self)
     }
 }
 

@@ -206,7 +206,7 @@ fn poll_read<T>(
     read: impl FnOnce(&mut scamp_proto::Session, scamp_proto::Instant) -> Read<T>,
 ) -> Read<T> {
     shared.with(|state, now| {
-        let read = read(state.machine.session_mut(), now);
+        let read = read(state.machine.inner_mut(), now);
         match (&read, state.bodies.get_mut(&id)) {
             // What is read of a body that goes on is acknowledged.
             (Read::Data(_), Some(reader)) if reader.ended => {}

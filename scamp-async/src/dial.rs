@@ -9,12 +9,11 @@ use futures_io::{AsyncRead, AsyncWrite};
 use scamp_proto::error::Loss;
 use scamp_proto::session::{self, Side};
 use scamp_proto::{CallError, CloseReason, ExchangeError, Instant, Session, limits};
-use scamp_tls::{ClientTlsCache, Options, Pin, Tls};
+use scamp_tls::{Channel, ClientTlsCache, Options, Pin, Tls};
 
 use crate::actions::Actions;
 use crate::client::Client;
 use crate::drive::Driver;
-use crate::machine::Machine;
 use crate::office::Office;
 use crate::runtime::{Runtime, until};
 use crate::shared::Shared;
@@ -141,7 +140,7 @@ impl<R: Runtime> ClientBuilder<R> {
     {
         let session = Session::new(self.session.clone(), Side::Client, self.runtime.now());
         let machine = match (&self.pin, &self.tls) {
-            (None, _) => Machine::Plain(Box::new(session)),
+            (None, _) => Channel::Plain(Box::new(session)),
             (Some(_), None) => {
                 let text = "no crypto provider: choose a feature or set TLS options";
                 return Err(failed(Loss::Tls(text.into())));
@@ -151,7 +150,7 @@ impl<R: Runtime> ClientBuilder<R> {
                 let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
                 let tls = cache.get(&uri, host, pin);
                 let tls = tls.map_err(|error| failed(Loss::Tls(error.to_string())))?;
-                Machine::Tls(Box::new(Tls::client(session, &tls, start)))
+                Channel::Tls(Box::new(Tls::client(session, &tls, start)))
             }
         };
         let runtime = self.runtime.clone();

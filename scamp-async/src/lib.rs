@@ -46,7 +46,6 @@ mod client;
 mod dial;
 mod drive;
 mod exchange;
-mod machine;
 mod office;
 mod registry;
 mod reply;
@@ -70,12 +69,12 @@ pub use scamp_proto::error::{
     BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
 };
 pub use scamp_proto::note::Note;
-pub use scamp_proto::service::{Action, ActionError};
+pub use scamp_proto::service::{Action, ActionError, IntoAction, Limits};
 pub use scamp_proto::session::{AckPolicy, Change, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
 pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
 
-pub use actions::{Actions, IntoAction};
+pub use actions::Actions;
 pub use body::Body;
 pub use client::Client;
 pub use dial::ClientBuilder;
@@ -83,6 +82,6 @@ pub use exchange::{IncomingReply, PendingReply, Response};
 pub use reply::Reply;
 pub use request::Request;
 pub use runtime::{Listener, Runtime, Timer};
-pub use service::{Limits, Service, ServiceBuilder, ServiceHandle, ServiceStats};
+pub use service::{Service, ServiceBuilder, ServiceHandle, ServiceStats};
 pub use subscription::Subscription;
 pub use writer::BodyWriter;

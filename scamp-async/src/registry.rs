@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 use scamp_proto::Session;
 use scamp_proto::error::Loss;
 
-use crate::service::Limits;
 use crate::shared::Shared;
+use scamp_proto::service::Limits;
 
 /// The connections of one service.
 #[derive(Debug)]

@@ -11,17 +11,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
+use scamp_proto::Session;
 use scamp_proto::note::Note;
-use scamp_proto::service::ActionError;
+use scamp_proto::service::{ActionError, IntoAction, Limits};
 use scamp_proto::session::{self, Side};
 use scamp_proto::wire::RemoteError;
-use scamp_proto::{Session, limits};
-use scamp_tls::{ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
+use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
 
-use crate::actions::{Actions, IntoAction};
+use crate::actions::Actions;
 use crate::dial::default_options;
 use crate::drive::Driver;
-use crate::machine::Machine;
 use crate::office::{Notes, Office};
 use crate::registry::Registry;
 use crate::reply::Reply;
@@ -92,7 +91,7 @@ impl<R: Runtime> Service<R> {
     /// Serves until [`ServiceHandle::shutdown`], and returns when the last connection is closed.
     ///
     /// Shutting down stops listening, refuses new requests, and waits for those in progress for at
-    /// most [`Limits::drain`]; what is left of replies then ends with TXERR `service shutting
+    /// most [`Limits::shutdown_drain`]; what is left of replies then ends with TXERR `service shutting
     /// down` (V-12). If its future is dropped instead, connections close at once.
     pub async fn run(self) {
         let Self {
@@ -110,7 +109,7 @@ impl<R: Runtime> Service<R> {
                 state.touch();
             });
         }
-        let patience = handle.runtime.now() + core.limits.drain;
+        let patience = handle.runtime.now() + core.limits.shutdown_drain;
         let empty_or_hurried = poll_fn(|cx| match core.registry.poll_empty(cx) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => core.stop.poll_count(2, cx),
@@ -177,7 +176,7 @@ impl<R: Runtime> ServiceBuilder<R> {
             actions: Actions::new(),
             session,
             options: None,
-            limits: Limits::default(),
+            limits: Limits::for_files(open_files()),
         }
     }
 
@@ -328,41 +327,6 @@ impl<R> fmt::Debug for ServiceBuilder<R> {
     }
 }
 
-/// What a service bears.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Connections at once: 80 % of the files the process may open, and at least 16 (HD-17). One
-    /// too many is closed at once.
-    pub max_connections: usize,
-    /// Handshakes in progress: 1024. The oldest makes way for a new one (HD-18).
-    pub max_handshakes: usize,
-    /// Handshakes in progress from one address: 64 (HD-18).
-    pub max_handshakes_per_address: usize,
-    /// Requests in handlers: 1024. One too many is answered `overloaded` (V-10).
-    pub max_requests: usize,
-    /// Requests of one connection in handlers: 512 (hardening 4.2).
-    pub max_requests_per_connection: usize,
-    /// Octets that all connections hold together: 512 MiB. Above it each gets its share, and a
-    /// tenth above no new connection is taken (HD-26).
-    pub mem_budget: usize,
-    /// How long shutting down waits for requests in progress: 30 s (V-12).
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_connections: open_files() / 5 * 4,
-            max_handshakes: 1024,
-            max_handshakes_per_address: 64,
-            max_requests: limits::REQUESTS,
-            max_requests_per_connection: limits::REQUESTS_PER_CONNECTION,
-            mem_budget: 512 * 1024 * 1024,
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
 /// How many files the process may have open, as far as it can be known.
 fn open_files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -487,8 +451,8 @@ impl<R: Runtime> ServiceHandle<R> {
         let now = self.runtime.now();
         let session = Session::new(core.session.clone(), Side::Server, now);
         let machine = match &core.tls {
-            None => Machine::Plain(Box::new(session)),
-            Some(tls) => Machine::Tls(Box::new(Tls::server(session, tls, now))),
+            None => Channel::Plain(Box::new(session)),
+            Some(tls) => Channel::Tls(Box::new(Tls::server(session, tls, now))),
         };
         let runtime = self.runtime.clone();
         let shared = Shared::new(machine, move || runtime.now(), core.office.clone());

@@ -15,7 +15,8 @@ use scamp_proto::{
     BodyError, CallError, CloseReason, Duplex, End, Header, Instant, SendError, Session,
 };
 
-use crate::machine::Machine;
+use scamp_tls::Channel;
+
 use crate::office::{Handler, Notes, Office};
 use crate::subscription::Inbox;
 use crate::wakers::{Queue, Wakers};
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
 
 /// What the lock guards.
 pub(crate) struct State {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Channel<Session>,
     desk: Desk,
     /// What the driver waits for, while it does.
     rest: Option<Rest>,
@@ -137,7 +138,7 @@ pub(crate) enum Task {
 
 impl Shared {
     pub(crate) fn new(
-        machine: Machine,
+        machine: Channel<Session>,
         clock: impl Fn() -> Instant + Send + Sync + 'static,
         office: Arc<Office>,
     ) -> Arc<Self> {
@@ -219,7 +220,7 @@ impl fmt::Debug for Shared {
 
 impl State {
     pub(crate) fn session(&mut self) -> &mut Session {
-        self.machine.session_mut()
+        self.machine.inner_mut()
     }
 
     /// Notes that there may be output for the driver to fetch.
@@ -288,7 +289,7 @@ impl State {
         serve: Option<ServeId>,
     ) {
         self.touch();
-        let session = self.machine.session_mut();
+        let session = self.machine.inner_mut();
         let ended = match rest.is_empty() {
             true => true,
             // An error is the end, too: the message is lost or given up.
@@ -317,7 +318,7 @@ impl State {
 
     /// Notes that a request of the peer's is out of our hands; it is answered if it was not.
     pub(crate) fn finish_serving(&mut self, now: Instant, office: &Office, id: ServeId) {
-        if self.desk.finished(now, self.machine.session_mut(), id) {
+        if self.desk.finished(now, self.machine.inner_mut(), id) {
             office.leave();
         }
         self.cancelled.remove(&id);
@@ -381,13 +382,13 @@ impl State {
             && self.room.is_empty()
             && self.closers.is_empty()
             && self.inbox.is_none()
-            && self.machine.session().is_empty()
+            && self.machine.inner().is_empty()
     }
 
     /// Takes every event, and wakes the driver if it has something to do.
     fn settle(&mut self, now: Instant, office: &Office) {
-        while let Some(event) = self.machine.session_mut().poll_event() {
-            let session = self.machine.session_mut();
+        while let Some(event) = self.machine.inner_mut().poll_event() {
+            let session = self.machine.inner_mut();
             let enter = || office.enter();
             match self
                 .desk
@@ -499,8 +500,8 @@ impl State {
 
     fn begin_reply(&mut self, now: Instant, id: ExchangeId, header: Header, body: RecvId) {
         let Some(exchange) = self.exchanges.get_mut(&id) else {
-            self.machine.session_mut().cancel(now, id);
-            self.machine.session_mut().discard(now, body);
+            self.machine.inner_mut().cancel(now, id);
+            self.machine.inner_mut().discard(now, body);
             return self.touch();
         };
         let Some(limit) = exchange.collect else {
@@ -512,13 +513,13 @@ impl State {
             return self.end_exchange(id, Outcome::Failed(error.into()));
         }
         exchange.progress = Progress::Collecting(Box::new(header), body);
-        self.machine.session_mut().collect(now, body, limit);
+        self.machine.inner_mut().collect(now, body, limit);
         self.collected(now, id, body);
     }
 
     /// Takes the whole of a reply if it is there.
     fn collected(&mut self, now: Instant, id: ExchangeId, body: RecvId) {
-        let session = self.machine.session_mut();
+        let session = self.machine.inner_mut();
         if !session.is_readable(body) {
             let reader = Reader {
                 whole_for: Some(id),
@@ -562,7 +563,7 @@ impl State {
         if let Some(send) = self.exchanges.get(&id).and_then(|exchange| exchange.send) {
             self.feeds.remove(&send);
         }
-        let session = self.machine.session_mut();
+        let session = self.machine.inner_mut();
         session.cancel(now, id);
         if let Some(body) = body {
             session.discard(now, body);

@@ -55,3 +55,11 @@ impl Limits {
         }
     }
 }
+
+impl Default for Limits {
+    /// The limits of a process with the usual 1024 files; a service that is not told any looks at
+    /// its own.
+    fn default() -> Self {
+        Self::for_files(1024)
+    }
+}
