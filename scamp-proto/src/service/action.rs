@@ -1,7 +1,6 @@
 //! What a service offers.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -141,6 +140,11 @@ impl IntoAction for String {
     }
 }
 
+/// The octets of a name, without regard to ASCII case.
+fn lower(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().map(|octet| octet.to_ascii_lowercase())
+}
+
 fn parse_version(text: &str) -> Result<u32, ActionError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let version = text
@@ -153,14 +157,13 @@ fn parse_version(text: &str) -> Result<u32, ActionError> {
 /// The actions of a service, and what serves each.
 #[derive(Clone, Debug)]
 pub struct Actions<H> {
-    table: BTreeMap<String, BTreeMap<u32, (Action, H)>>,
+    /// By name without regard to ASCII case, and then by version.
+    table: Vec<(Action, H)>,
 }
 
 impl<H> Default for Actions<H> {
     fn default() -> Self {
-        Self {
-            table: BTreeMap::new(),
-        }
+        Self { table: Vec::new() }
     }
 }
 
@@ -171,18 +174,16 @@ impl<H> Actions<H> {
     ///
     /// [`ActionError::Duplicate`]: names are compared without regard to ASCII case (V-5).
     pub fn insert(&mut self, action: Action, handler: H) -> Result<(), ActionError> {
-        let versions = self
-            .table
-            .entry(action.name.to_ascii_lowercase())
-            .or_default();
-        if versions.contains_key(&action.version) {
-            return Err(ActionError::Duplicate(format!(
+        match self.place(&action.name, action.version) {
+            Ok(_) => Err(ActionError::Duplicate(format!(
                 "{}~{}",
                 action.name, action.version
-            )));
+            ))),
+            Err(place) => {
+                self.table.insert(place, (action, handler));
+                Ok(())
+            }
         }
-        versions.insert(action.version, (action, handler));
-        Ok(())
     }
 
     /// The action a request asks for, or the error to answer it with (V-6).
@@ -196,11 +197,11 @@ impl<H> Actions<H> {
         version: u32,
         envelope: &str,
     ) -> Result<(&Action, &H), RemoteError> {
-        let versions = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => self.table.get(&name.to_ascii_lowercase()),
-            false => self.table.get(name),
-        };
-        let Some((action, handler)) = versions.and_then(|versions| versions.get(&version)) else {
+        let found = self
+            .place(name, version)
+            .ok()
+            .and_then(|place| self.table.get(place));
+        let Some((action, handler)) = found else {
             return Err(RemoteError::new(
                 "no_action",
                 format!("No such action: {name}.v{version}"),
@@ -215,9 +216,15 @@ impl<H> Actions<H> {
 
     /// All actions, by name and version.
     pub fn iter(&self) -> impl Iterator<Item = &Action> {
-        self.table
-            .values()
-            .flat_map(|versions| versions.values().map(|(action, _)| action))
+        self.table.iter().map(|(action, _)| action)
+    }
+
+    /// Where an action is, or would be.
+    fn place(&self, name: &str, version: u32) -> Result<usize, usize> {
+        self.table.binary_search_by(|(action, _)| {
+            let order = lower(&action.name).cmp(lower(name));
+            order.then(action.version.cmp(&version))
+        })
     }
 
     /// Whether there are none.

@@ -2,7 +2,6 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -108,10 +107,17 @@ impl Desk {
                             false => refuse(now, session, id, body, overloaded()),
                         }
                     }
-                    Ok((action, _)) => {
+                    Ok((action, handler)) => {
                         session.collect(now, body, action.body_limit());
-                        self.waiting.insert(body, (id, header));
-                        self.collected(now, session, actions, body, may_start)
+                        match session.is_readable(body) {
+                            true => {
+                                self.begin(now, session, (id, header), body, handler, may_start)
+                            }
+                            false => {
+                                self.waiting.insert(body, (id, header));
+                                Step::Done
+                            }
+                        }
                     }
                 }
             }
@@ -143,7 +149,7 @@ impl Desk {
         self.active.len()
     }
 
-    /// Starts a request whose body has come to its end.
+    /// Starts a request that waited for the end of its body, if that has come.
     fn collected<'a, H>(
         &mut self,
         now: Instant,
@@ -158,15 +164,6 @@ impl Desk {
         let Some((id, header)) = self.waiting.remove(&body) else {
             return Step::Done;
         };
-        let whole = match take_body(now, session, body) {
-            Ok(whole) => whole,
-            Err(error) => {
-                return match fault(&error) {
-                    Some(error) => refuse(now, session, id, body, error),
-                    None => Step::Done,
-                };
-            }
-        };
         let found = actions.find(
             &header.action().unwrap_or_default(),
             header.version(),
@@ -174,7 +171,22 @@ impl Desk {
         );
         match found {
             Err(error) => refuse(now, session, id, body, error),
-            Ok((_, handler)) => match self.admit(id, may_start) {
+            Ok((_, handler)) => self.begin(now, session, (id, header), body, handler, may_start),
+        }
+    }
+
+    /// Starts a request whose body has come to its end.
+    fn begin<'a, H>(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        (id, header): (ServeId, Header),
+        body: RecvId,
+        handler: &'a H,
+        may_start: impl FnOnce() -> bool,
+    ) -> Step<'a, H> {
+        match take_body(now, session, body) {
+            Ok(whole) => match self.admit(id, may_start) {
                 true => Step::Start(Job {
                     id,
                     header,
@@ -182,6 +194,10 @@ impl Desk {
                     handler,
                 }),
                 false => refuse(now, session, id, body, overloaded()),
+            },
+            Err(error) => match fault(&error) {
+                Some(error) => refuse(now, session, id, body, error),
+                None => Step::Done,
             },
         }
     }
@@ -212,26 +228,23 @@ fn refuse<'a, H>(
 }
 
 fn take_body(now: Instant, session: &mut Session, body: RecvId) -> Result<Bytes, BodyError> {
-    let mut pieces = Vec::new();
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
     loop {
         match session.read(now, body) {
-            Read::Data(piece) => pieces.push(piece),
-            Read::End => break,
+            Read::Data(piece) if first.is_empty() => first = piece,
+            Read::Data(piece) => {
+                if more.is_empty() {
+                    more.extend_from_slice(&first);
+                }
+                more.extend_from_slice(&piece);
+            }
+            Read::End if more.is_empty() => return Ok(first),
+            Read::End => return Ok(more.freeze()),
             Read::Failed(error) => return Err(error),
             Read::Pending | Read::Gone => return Err(BodyError::ConnectionLost),
         }
     }
-    Ok(match pieces.len() {
-        0 => Bytes::new(),
-        1 => pieces.pop().unwrap_or_default(),
-        _ => {
-            let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-            for piece in pieces {
-                whole.extend_from_slice(&piece);
-            }
-            whole.freeze()
-        }
-    })
 }
 
 /// What a request is answered whose body did not arrive; `None` if there is nobody to answer.
