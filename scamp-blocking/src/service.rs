@@ -491,12 +491,15 @@ impl Shared {
         let number = stage.next;
         stage.next += 1;
         stage.links.insert(number, Arc::downgrade(&link));
-        let oldest = stage.handshakes.begin(
-            number,
-            address.map(|address| address.ip()),
-            self.limits.max_handshakes,
-            self.limits.max_handshakes_per_address,
-        );
+        let oldest = match self.tls.is_some() {
+            true => stage.handshakes.begin(
+                number,
+                address.map(|address| address.ip()),
+                self.limits.max_handshakes,
+                self.limits.max_handshakes_per_address,
+            ),
+            false => None,
+        };
         let oldest = oldest.and_then(|number| stage.links.get(&number)?.upgrade());
         drop(stage);
         if let Some(oldest) = oldest {
