@@ -74,7 +74,7 @@ impl<T> Table<T> {
         };
         *message = None;
         self.taken -= 1;
-        if place == 0 {
+        if place == 0 || self.taken == 0 {
             self.drop_gone();
         } else if self.row.len() > 2 * self.taken + SLACK {
             self.move_old();
@@ -150,6 +150,8 @@ impl<T> Table<T> {
     /// What is needed again soon is then made at once and not step by step.
     pub(super) fn release(&mut self) {
         if self.is_empty() && self.row.capacity() > ROW_IDLE {
+            // The numbers of empty places have been handed out, too.
+            self.base += self.row.len() as u64;
             self.row = VecDeque::new();
             self.expected = self.peak.min(ROW_EXPECTED);
             self.peak = 0;
@@ -200,6 +202,7 @@ mod tests {
                     table.remove(msgno);
                     model.remove(&msgno);
                 }
+                table.release();
                 prop_assert_eq!(table.len(), model.len());
                 prop_assert!(table.row.len() <= 2 * table.taken.max(1) + SLACK + 1);
                 let all: Vec<_> = table.iter().map(|(msgno, value)| (msgno, *value)).collect();

@@ -33,10 +33,14 @@ impl Session {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 connection::Event::Opened { id, header } => self.opened(now, id, header),
-                connection::Event::Readable(id) => match self.own_bodies.contains_key(&id) {
-                    true => self.read_own(now, id),
-                    false => self.events.push_back(Event::Readable(id)),
-                },
+                connection::Event::Readable(id) => {
+                    if self.own_bodies.contains_key(&id) {
+                        self.read_own(now, id);
+                    } else if self.connection.is_readable(id) {
+                        // One that was set aside meanwhile is nobody's to read.
+                        self.events.push_back(Event::Readable(id));
+                    }
+                }
                 connection::Event::Ended(id) => {
                     self.reply_ended(now, id);
                     if !self.own_bodies.contains_key(&id) && !self.connection.is_discarding(id) {

@@ -371,6 +371,10 @@ impl Session {
     /// What follows from any change.
     #[inline]
     fn settle(&mut self, now: Instant) {
+        // What has come may have begun something, so it is taken first.
+        if self.connection.has_events() {
+            self.process(now);
+        }
         let lasting = self.subscriber.is_some() || self.subscribed;
         let busy = !self.serving.is_empty()
             || (self.connection.is_open() && (lasting || !self.exchanges.is_empty()));
