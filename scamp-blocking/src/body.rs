@@ -82,11 +82,6 @@ impl Body {
         self.gather(limit)
     }
 
-    #[doc(hidden)]
-    pub fn collect_up_to(self, limit: usize) -> Result<Bytes, BodyError> {
-        self.collect(limit)
-    }
-
     pub(crate) fn gather(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         let mut pieces = VecDeque::new();
         let mut len = 0;

@@ -209,11 +209,6 @@ impl Core {
     /// Passes on what the machine has to tell.
     pub(crate) fn process(&mut self, now: Instant, home: &Home) {
         while let Some(event) = self.machine.inner_mut().poll_event() {
-            // A body that is collected becomes readable by ending.
-            let event = match event {
-                Event::Ended(id) => Event::Readable(id),
-                event => event,
-            };
             let step = self.desk.handle(
                 now,
                 self.machine.inner_mut(),

@@ -190,7 +190,7 @@ impl Call {
         }
         let body = reply
             .body
-            .collect_up_to(COLLECTED_BODY)
+            .collect(COLLECTED_BODY)
             .map_err(CallError::from)?;
         if let Some(error) = error {
             return Err(error.into());

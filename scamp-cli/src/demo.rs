@@ -242,11 +242,7 @@ fn at_once(show: &mut Show, client: &Client) -> Result<(), Failure> {
         pending.push((number, reply));
     }
     for (number, reply) in pending {
-        let body = reply
-            .wait()?
-            .body
-            .collect_up_to(FIELD)
-            .map_err(CallError::from)?;
+        let body = reply.wait()?.body.collect(FIELD).map_err(CallError::from)?;
         if body != number.to_string() {
             let text = outside_octets(&body, FIELD);
             return Err(wrong(
