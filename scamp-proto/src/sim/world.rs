@@ -1,5 +1,6 @@
 //! Two sessions, two applications, two pipes, one seed.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -26,9 +27,9 @@ pub struct World {
 #[derive(Debug)]
 pub enum Peer {
     /// The machine under test.
-    Ours(Session),
+    Ours(Box<Session>),
     /// A simple machine with the habits of another implementation (HD-55).
-    Theirs(Personality),
+    Theirs(Box<Personality>),
 }
 
 /// What a run came to; equal runs have equal reports (HD-57).
@@ -57,7 +58,7 @@ impl World {
         let sides = [Side::Client, Side::Server];
         let ends = [0, 1].map(|index| {
             let config: Config = script.configs[index].clone();
-            Peer::Ours(Session::new(config, sides[index], Instant::EPOCH))
+            Peer::Ours(Box::new(Session::new(config, sides[index], Instant::EPOCH)))
         });
         Self::between(script, ends)
     }
@@ -69,10 +70,10 @@ impl World {
         script.suit(habit, theirs);
         let sides = [Side::Client, Side::Server];
         let ends = [0, 1].map(|side| match side == theirs {
-            true => Peer::Theirs(Personality::new(habit, &script, side)),
+            true => Peer::Theirs(Box::new(Personality::new(habit, &script, side))),
             false => {
                 let config = script.configs[side].clone();
-                Peer::Ours(Session::new(config, sides[side], Instant::EPOCH))
+                Peer::Ours(Box::new(Session::new(config, sides[side], Instant::EPOCH)))
             }
         });
         let mut world = Self::between(script, ends);
@@ -265,7 +266,7 @@ impl World {
             .into_iter()
             .enumerate()
             .filter_map(|(side, peer)| match peer {
-                Peer::Ours(session) => Some((side, session)),
+                Peer::Ours(session) => Some((side, session.as_ref())),
                 Peer::Theirs(_) => None,
             })
     }
@@ -300,15 +301,15 @@ const TOO_LATE: Duration = Duration::from_secs(2000);
 impl Peer {
     fn machine(&self) -> &dyn Duplex {
         match self {
-            Self::Ours(session) => session,
-            Self::Theirs(peer) => peer,
+            Self::Ours(session) => session.as_ref(),
+            Self::Theirs(peer) => peer.as_ref(),
         }
     }
 
     fn machine_mut(&mut self) -> &mut dyn Duplex {
         match self {
-            Self::Ours(session) => session,
-            Self::Theirs(peer) => peer,
+            Self::Ours(session) => session.as_mut(),
+            Self::Theirs(peer) => peer.as_mut(),
         }
     }
 }
