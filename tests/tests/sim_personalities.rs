@@ -23,4 +23,4 @@ fn habits_of_others() {
     }
 }
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 50;

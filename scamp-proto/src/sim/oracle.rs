@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::pair::Watch;
 use super::script::are_octets;
 use super::strict::{Kind, Seen, Strict};
-use crate::error::{CloseReason, ExchangeError, Phase, ViolationKind};
+use crate::error::{CloseReason, ExchangeError, Flood, Phase, ViolationKind};
 use crate::{BodyError, End, Header, Instant};
 
 /// The model of one run: told what passes on the wire and what each application is told, it
@@ -23,8 +23,9 @@ pub struct Oracle {
     sides: [Side; 2],
     /// What has passed and been told, as one number: equal runs have equal ones (HD-57).
     pub trace: u64,
-    /// Whether so few messages may be open that honest peers open too many.
-    pub few_messages: bool,
+    /// Whether limits are so tight that honest peers open too many messages, or send too small
+    /// packets.
+    pub is_tight: bool,
     /// Who is told, line by line, what passes.
     pub diary: Option<fn(&str)>,
 }
@@ -106,7 +107,7 @@ impl Oracle {
                 closed: None,
             }),
             trace: 0xCBF2_9CE4_8422_2325,
-            few_messages: false,
+            is_tight: false,
             diary: None,
         }
     }
@@ -271,7 +272,7 @@ impl Oracle {
             }
             BodyError::ConnectionLost => {
                 // A violation stops reading in the middle of what was delivered.
-                let stopped = self.few_messages;
+                let stopped = self.is_tight;
                 let ended = heard.end.is_some() && !stopped;
                 assert!(!ended, "lost, but it had ended: {heard:?}");
             }
@@ -297,7 +298,9 @@ impl Oracle {
         if let CloseReason::Violation(violation) = reason {
             let excused = match violation.kind {
                 ViolationKind::TruncatedPacket | ViolationKind::PacketTimeout => true,
-                ViolationKind::TooManyMessages => self.few_messages,
+                ViolationKind::TooManyMessages | ViolationKind::Flood(Flood::SmallData) => {
+                    self.is_tight
+                }
                 _ => false,
             };
             assert!(excused || me.is_deaf, "closed for {violation:?}");

@@ -376,6 +376,17 @@ impl Script {
         }
     }
 
+    /// Whether limits of one side make honest behaviour of the other look like a flood.
+    pub(super) fn is_tight(&self) -> bool {
+        self.configs.iter().any(|config| {
+            let conn = &config.connection;
+            let packet = conn.chunk_size.min(conn.max_queued) as u64;
+            let window = conn.max_inflight.filter(|window| *window > 0);
+            let packet = packet.min(window.unwrap_or(packet));
+            conn.max_open_messages < 100 || packet < limits::SMALL_DATA as u64
+        })
+    }
+
     /// About how many octets one turn or one round trip moves at the narrowest place.
     fn narrowness(&self) -> u64 {
         let windows = self.configs.iter().map(|config| {

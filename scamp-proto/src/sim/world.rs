@@ -96,11 +96,7 @@ impl World {
         let apps = [App::new(&script, 0), App::new(&script, 1)];
         let [client, server] = ends;
         let mut oracle = Oracle::new(strict);
-        let mut limits = script
-            .configs
-            .iter()
-            .map(|one| one.connection.max_open_messages);
-        oracle.few_messages = limits.any(|limit| limit < 100);
+        oracle.is_tight = script.is_tight();
         let pair = Pair::over(client, server, script.links.clone(), oracle);
         let rng = Rng::new(script.seed);
         Self {
