@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 /// Octets on their way to the transport: short pieces copied, long ones lent.
 ///
 /// A machine fills it in [`poll_transmit`](crate::Duplex::poll_transmit); a driver writes it out.
-/// It is a [`Buf`], so [`chunk`](Buf::chunk), [`chunks_vectored`](Buf::chunks_vectored) and
+/// It is a [`Buf`], so [`chunk`](Buf::chunk), `chunks_vectored` and
 /// [`advance`](Buf::advance) serve plain and vectored writes alike, and partial writes need no
 /// bookkeeping of the driver's own. Memory is kept for the next turn until
 /// [`release`](Self::release).

@@ -50,43 +50,43 @@
 //! ```
 
 mod body;
+mod closing;
 mod config;
 mod flood;
 mod inbound;
 mod incoming;
 mod outgoing;
 mod pause;
+mod reading;
 mod receive;
 mod table;
 mod timers;
 mod transmit;
 mod window;
+mod writing;
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
-use alloc::vec::Vec;
-use core::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 
 pub use self::config::{Config, Heartbeat};
 pub use self::incoming::{AckPolicy, Read};
 
-use self::body::{Body, Spare};
+use self::body::Spare;
 use self::flood::Floods;
 use self::inbound::Inbound;
 use self::incoming::{Incoming, Mode};
-use self::outgoing::{Ending, Outgoing};
+use self::outgoing::Outgoing;
 use self::pause::Pause;
 use self::table::Table;
 use self::timers::Timers;
 use self::transmit::Queues;
-use self::window::{Growth, Window};
+use self::window::Growth;
 use crate::duplex::{Duplex, End};
-use crate::error::{BodyError, CloseReason, Loss, SendError, Violation, ViolationKind};
-use crate::limits::{HEADER_SENT, LAST_NUMBER};
+use crate::error::{BodyError, CloseReason, Loss, ViolationKind};
 use crate::note::{Note, Notes, What};
-use crate::wire::{Header, MsgNo, txerr_text};
+use crate::wire::{Header, MsgNo};
 use crate::{Instant, Outbox};
 
 /// A message we are sending, for as long as its connection lives.
@@ -241,262 +241,6 @@ impl Connection {
             stats: Stats::default(),
             config,
         }
-    }
-
-    /// Opens a message with this header. Its HEADER leaves in the order of these calls.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::HeaderTooLarge`] over 126 976 octets (W-7), [`SendError::MsgnoExhausted`] at
-    /// 2^53 - 1 (W-5), [`SendError::WouldBlock`] while more than [`Config::max_queued`] octets of
-    /// headers wait, [`SendError::Closed`]. No message number is used then.
-    pub fn open(&mut self, now: Instant, header: &Header) -> Result<SendId, SendError> {
-        self.open_text(now, header.as_json().as_bytes(), false)
-    }
-
-    /// As [`open`](Self::open), with a text that is known to be a JSON object.
-    ///
-    /// An answer that is given as a matter of course, such as a refusal, always finds room; it
-    /// stops reading instead when there are too many (HD-22).
-    pub(crate) fn open_text(
-        &mut self,
-        now: Instant,
-        header: &[u8],
-        is_answer: bool,
-    ) -> Result<SendId, SendError> {
-        self.tick(now);
-        if !matches!(self.state, State::Open | State::HalfOpen(_)) {
-            return Err(SendError::Closed);
-        }
-        if header.len() > HEADER_SENT {
-            return Err(SendError::HeaderTooLarge(header.len()));
-        }
-        if self.next_out.0 > LAST_NUMBER {
-            return Err(SendError::MsgnoExhausted);
-        }
-        if !is_answer && self.queues.heads() > self.config.max_queued {
-            return Err(SendError::WouldBlock);
-        }
-        let msgno = self.next_out;
-        self.next_out = msgno.next();
-        self.stats.messages_out += 1;
-        let window = Window::new(self.growth.start());
-        self.queues.push_head(msgno, header, is_answer);
-        self.outgoing
-            .push(Outgoing::new(header.len(), is_answer, window));
-        self.settle();
-        Ok(SendId(msgno))
-    }
-
-    /// Queues octets of a message's body, taking them from the front of `body`.
-    ///
-    /// Returns how many were taken. Fewer than offered means that as much as may be in flight is
-    /// queued or unacknowledged, or that [`Config::max_queued`] octets wait on this connection;
-    /// wait for [`Event::Writable`]. Nothing is copied, and nothing is framed before
-    /// [`poll_transmit`](Duplex::poll_transmit).
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::NotOpen`] after [`finish`](Self::finish), [`abort`](Self::abort) or
-    /// [`Event::Lost`], and [`SendError::Closed`] once the connection has ended. `body` is then
-    /// left as it was.
-    pub fn write(
-        &mut self,
-        now: Instant,
-        id: SendId,
-        body: &mut Bytes,
-    ) -> Result<usize, SendError> {
-        self.tick(now);
-        let chunk = self.config.chunk_size;
-        let message = open_for_writing(&self.state, &mut self.outgoing, id)?;
-        let room = match message.window.width(&self.growth) {
-            None => usize::MAX,
-            Some(width) => {
-                let width = usize::try_from(width)
-                    .unwrap_or(usize::MAX)
-                    .max(chunk)
-                    .saturating_add(chunk);
-                let flying = usize::try_from(message.window.in_flight()).unwrap_or(usize::MAX);
-                width.saturating_sub(flying).saturating_sub(message.queued)
-            }
-        };
-        let room_in_all = self.config.max_queued.saturating_sub(self.queued);
-        let taken = body.len().min(room).min(room_in_all);
-        if taken < body.len() {
-            message.wants_room = true;
-            if room_in_all < room && !message.is_blocked {
-                message.is_blocked = true;
-                self.queues.push_blocked(id.0);
-            }
-        }
-        if taken > 0 {
-            message.queue.push(body.split_to(taken));
-            message.queued += taken;
-            self.queued += taken;
-            self.schedule(id.0);
-        }
-        self.settle();
-        Ok(taken)
-    }
-
-    /// Ends a message in the ordinary way once its octets are sent.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write).
-    pub fn finish(&mut self, now: Instant, id: SendId) -> Result<(), SendError> {
-        self.tick(now);
-        let message = open_for_writing(&self.state, &mut self.outgoing, id)?;
-        message.ending = Ending::Finish;
-        self.schedule(id.0);
-        self.settle();
-        Ok(())
-    }
-
-    /// Ends a message with an error; octets that wait are dropped.
-    ///
-    /// The text is cut at 4096 octets, and replaced if it is empty or `0` (S-9).
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::NotOpen`] if the message has ended, [`SendError::Closed`]. A message that was
-    /// finished but has not left yet can still be aborted.
-    pub fn abort(&mut self, now: Instant, id: SendId, text: &str) -> Result<(), SendError> {
-        self.tick(now);
-        if matches!(self.state, State::Closed { .. }) {
-            return Err(SendError::Closed);
-        }
-        let message = self.outgoing.get(id.0).ok_or(SendError::NotOpen)?;
-        if matches!(message.ending, Ending::Abort(_)) {
-            return Err(SendError::NotOpen);
-        }
-        self.abort_message(id.0, text);
-        self.settle();
-        Ok(())
-    }
-
-    /// Takes the next octets of a message's body, as they lie in memory.
-    ///
-    /// Under [`AckPolicy::OnConsume`] this is what acknowledges them.
-    pub fn read(&mut self, now: Instant, id: RecvId) -> Read {
-        self.tick(now);
-        let result = self.read_with(id, |body, spare| body.read(usize::MAX, spare));
-        self.settle();
-        result
-    }
-
-    /// As [`read`](Self::read), at most `limit` octets.
-    pub fn read_up_to(&mut self, now: Instant, id: RecvId, limit: usize) -> Read {
-        self.tick(now);
-        let result = self.read_with(id, |body, spare| body.read(limit, spare));
-        self.settle();
-        result
-    }
-
-    /// Copies the next octets of a message's body into `room`, and says how many.
-    pub fn read_into(&mut self, now: Instant, id: RecvId, room: &mut [u8]) -> Read<usize> {
-        self.tick(now);
-        let result = self.read_with(id, |body, spare| body.read_into(room, spare));
-        self.settle();
-        result
-    }
-
-    /// Drops what is unread of a message and what still comes, acknowledging it (A-11).
-    pub fn discard(&mut self, now: Instant, id: RecvId) {
-        self.tick(now);
-        self.discard_message(id.0, None);
-        self.settle();
-    }
-
-    /// Keeps a message's body back until it is complete, if it has at most `limit` octets (A-13).
-    ///
-    /// The octets count against [`Config::max_collected`] instead of [`Config::max_buffered`], and
-    /// are acknowledged as they arrive. A body over either limit ends as
-    /// [`BodyError::BodyTooLarge`] or [`BodyError::Overloaded`] at once; the rest is dropped.
-    pub fn collect(&mut self, now: Instant, id: RecvId, limit: usize) {
-        self.tick(now);
-        let Some(message) = self.incoming.get_mut(id.0) else {
-            return;
-        };
-        if message.mode == Mode::Stream {
-            message.mode = Mode::Collect { limit };
-            // What was told of it before was about octets that are held back now.
-            message.readable_queued = false;
-            let held = message.body.held();
-            self.buffered -= held;
-            self.collected += held;
-            self.after_arrival(id.0);
-        }
-        self.settle();
-    }
-
-    /// Sets when a message's octets are acknowledged; what was acknowledged stays so (A-3).
-    pub fn set_ack_policy(&mut self, now: Instant, id: RecvId, policy: AckPolicy) {
-        self.tick(now);
-        if let Some(message) = self.incoming.get_mut(id.0) {
-            message.policy = policy;
-            self.queue_ack(id.0);
-        }
-        self.settle();
-    }
-
-    /// Acknowledges `total` octets of a message under [`AckPolicy::Manual`].
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::AckOutOfRange`] for more than was received or fewer than before,
-    /// [`SendError::NotOpen`] if there is no such message.
-    pub fn ack(&mut self, now: Instant, id: RecvId, total: u64) -> Result<(), SendError> {
-        self.tick(now);
-        let message = self.incoming.get_mut(id.0).ok_or(SendError::NotOpen)?;
-        if total > message.received || total < message.manual {
-            return Err(SendError::AckOutOfRange);
-        }
-        message.manual = total;
-        self.queue_ack(id.0);
-        self.settle();
-        Ok(())
-    }
-
-    /// Ends a message that brings no octet for `limit`: [`BodyError::Timeout`] (HD-30).
-    pub fn limit_silence(&mut self, now: Instant, id: RecvId, limit: Duration) {
-        self.tick(now);
-        if let Some(message) = self.incoming.get_mut(id.0) {
-            message.idle_limit = Some(limit);
-            if !message.idle_armed {
-                message.idle_armed = true;
-                let at = message.last_octet + limit;
-                self.arm(at, timers::Alarm::Silence(id.0));
-            }
-        }
-        self.settle();
-    }
-
-    /// Gives up on a message: what is unread is dropped, and the application sees `error`.
-    pub(crate) fn fail_message(&mut self, now: Instant, id: RecvId, error: BodyError) {
-        self.tick(now);
-        self.discard_message(id.0, Some(error));
-        self.settle();
-    }
-
-    /// Flushes what can be flushed and ends; messages that are not finished are lost.
-    pub fn close(&mut self, now: Instant) {
-        self.tick(now);
-        self.close_for(CloseReason::ClosedLocally);
-        self.settle();
-    }
-
-    /// As [`close`](Self::close), for another reason.
-    pub(crate) fn close_as(&mut self, now: Instant, reason: CloseReason) {
-        self.tick(now);
-        self.close_for(reason);
-        self.settle();
-    }
-
-    /// Ends at once because of something only the layer above can see.
-    pub(crate) fn fail(&mut self, now: Instant, kind: ViolationKind) {
-        self.tick(now);
-        self.violated(kind);
     }
 
     /// Says whether the layer above has something in progress, which keeps the idle timer off
@@ -692,231 +436,6 @@ impl Connection {
             self.note(What::LimitHit(key, value as u64));
         }
     }
-
-    /// A half-open or closing connection ends when nothing is left to send.
-    fn end_if_done(&mut self) {
-        let done = !self.queues.has_output() && self.outgoing.is_empty();
-        match &self.state {
-            State::HalfOpen(reason) if done && !self.timers.held => {
-                let reason = reason.clone();
-                self.end(reason, true);
-            }
-            State::Closing(reason, until) if done || *until <= self.clock => {
-                let reason = reason.clone();
-                self.end(reason, true);
-            }
-            _ => {}
-        }
-    }
-
-    /// Gives up what is not finished, and leaves time for what is.
-    ///
-    /// The peer cannot know yet: what it still sends of its messages is swallowed.
-    fn close_for(&mut self, reason: CloseReason) {
-        if !matches!(self.state, State::Open | State::HalfOpen(_)) {
-            return;
-        }
-        let arriving: Vec<_> = self
-            .incoming
-            .iter()
-            .filter(|(_, message)| !message.ended && message.mode != Mode::Discard)
-            .map(|(msgno, _)| msgno)
-            .collect();
-        for msgno in arriving {
-            self.discard_message(msgno, Some(BodyError::ConnectionLost));
-            self.emit(Event::Ended(RecvId(msgno)));
-        }
-        let leaving: Vec<_> = self
-            .outgoing
-            .iter()
-            .filter(|(_, message)| message.is_open())
-            .map(|(msgno, _)| msgno)
-            .collect();
-        for msgno in leaving {
-            self.abort_message(msgno, "connection closed");
-            // Its HEADER leaves now, if it has not left before.
-            self.tell_lost(msgno);
-        }
-        self.state = State::Closing(reason, self.clock + self.config.close_timeout);
-    }
-
-    /// The one door out.
-    fn end(&mut self, reason: CloseReason, orderly: bool) {
-        if self.is_closed() {
-            return;
-        }
-        self.lose_incoming();
-        for (msgno, message) in self.outgoing.take_all() {
-            if !message.is_lost {
-                self.events.push_back(Event::Lost {
-                    id: SendId(msgno),
-                    begun: message.header_len == 0,
-                });
-            }
-        }
-        self.queued = 0;
-        self.in_flight = 0;
-        self.queues = Queues::default();
-        self.inbound.clear();
-        self.timers.clear();
-        self.pause.clear();
-        self.events.push_back(Event::Closed(reason));
-        self.state = State::Closed { orderly };
-    }
-
-    fn violated(&mut self, kind: ViolationKind) {
-        let offset = match kind {
-            ViolationKind::TruncatedPacket | ViolationKind::PacketTimeout => {
-                self.inbound.packet_offset()
-            }
-            _ => self.inbound.offender(),
-        };
-        self.end(CloseReason::Violation(Violation { kind, offset }), false);
-    }
-
-    /// Every message the peer has not ended is lost; what it brought can still be read (S-30).
-    fn lose_incoming(&mut self) {
-        let mut told = Vec::new();
-        for (msgno, message) in self.incoming.iter_mut() {
-            if message.ended {
-                continue;
-            }
-            message.ended = true;
-            let dropped = message.body.unpush(&mut self.spare);
-            match message.mode {
-                Mode::Collect { .. } => self.collected -= dropped,
-                Mode::Stream | Mode::Discard => self.buffered -= dropped,
-            }
-            if message.mode != Mode::Discard && message.outcome.is_none() {
-                message.outcome = Some(Err(BodyError::ConnectionLost));
-            }
-            told.push(msgno);
-        }
-        self.open_in = 0;
-        for msgno in told {
-            self.announce(msgno);
-            self.emit(Event::Ended(RecvId(msgno)));
-            self.free_if_done(msgno);
-        }
-    }
-
-    fn read_with<T: Size>(
-        &mut self,
-        id: RecvId,
-        take: impl FnOnce(&mut Body, &mut Spare) -> T,
-    ) -> Read<T> {
-        let Some(message) = self.incoming.get_mut(id.0) else {
-            return Read::Gone;
-        };
-        message.readable_queued = false;
-        if !message.is_readable() {
-            return match message.is_gone() {
-                true => Read::Gone,
-                false => Read::Pending,
-            };
-        }
-        if message.mode != Mode::Discard && message.body.readable() > 0 {
-            let before = message.body.held();
-            let octets = take(&mut message.body, &mut self.spare);
-            let count = octets.size();
-            message.consumed += count as u64;
-            let refund = match message.body.held() {
-                0 => message.small_debt,
-                _ => message.small_debt.saturating_mul(count as u64) / (before as u64).max(1),
-            };
-            message.small_debt -= refund;
-            self.floods.small_debt -= refund;
-            match message.mode {
-                Mode::Collect { .. } => self.collected -= count,
-                Mode::Stream | Mode::Discard => self.buffered -= count,
-            }
-            self.pause.note_progress(self.clock);
-            self.queue_ack(id.0);
-            return Read::Data(octets);
-        }
-        let outcome = message.outcome.take();
-        message.mode = Mode::Discard;
-        self.free_if_done(id.0);
-        match outcome {
-            Some(Ok(())) => Read::End,
-            Some(Err(error)) => Read::Failed(error),
-            None => Read::Pending,
-        }
-    }
-
-    /// Drops a message's octets now and later; `error` is what the application is told, if anything.
-    fn discard_message(&mut self, msgno: MsgNo, error: Option<BodyError>) {
-        let Some(message) = self.incoming.get_mut(msgno) else {
-            return;
-        };
-        let dropped = message.body.clear();
-        match message.mode {
-            Mode::Collect { .. } => self.collected -= dropped,
-            Mode::Stream | Mode::Discard => self.buffered -= dropped,
-        }
-        self.buffered -= core::mem::take(&mut message.header_cost);
-        self.floods.small_debt -= core::mem::take(&mut message.small_debt);
-        message.consumed = message.received;
-        message.mode = Mode::Discard;
-        message.outcome = error.map(Err);
-        message.readable_queued = false;
-        self.pause.note_progress(self.clock);
-        self.queue_ack(msgno);
-        self.announce(msgno);
-        self.free_if_done(msgno);
-    }
-
-    fn abort_message(&mut self, msgno: MsgNo, text: &str) {
-        let Some(message) = self.outgoing.get_mut(msgno) else {
-            return;
-        };
-        self.queued -= core::mem::take(&mut message.queued);
-        message.queue.clear();
-        message.blocked_since = None;
-        let text = txerr_text(text).to_string();
-        message.ending = Ending::Abort(text);
-        self.schedule(msgno);
-    }
-
-    /// Tells the application that a message, of which something has left or will, ended.
-    fn tell_lost(&mut self, msgno: MsgNo) {
-        if let Some(message) = self.outgoing.get_mut(msgno) {
-            message.is_lost = true;
-            self.emit(Event::Lost {
-                id: SendId(msgno),
-                begun: true,
-            });
-        }
-    }
-
-    /// Tells the application that a message has something to read, once until it reads.
-    fn announce(&mut self, msgno: MsgNo) {
-        let Some(message) = self.incoming.get_mut(msgno) else {
-            return;
-        };
-        if message.is_readable() && !message.readable_queued {
-            message.readable_queued = true;
-            self.emit(Event::Readable(RecvId(msgno)));
-        }
-    }
-
-    fn queue_ack(&mut self, msgno: MsgNo) {
-        let Some(message) = self.incoming.get_mut(msgno) else {
-            return;
-        };
-        if !message.ack_queued && message.wants_ack() {
-            message.ack_queued = true;
-            self.queues.push_ack(msgno);
-        }
-    }
-
-    fn free_if_done(&mut self, msgno: MsgNo) {
-        if let Some(message) = self.incoming.get(msgno).filter(|message| message.is_done()) {
-            self.buffered -= message.header_cost;
-            self.floods.small_debt -= message.small_debt;
-            self.incoming.remove(msgno);
-        }
-    }
 }
 
 impl Duplex for Connection {
@@ -1020,38 +539,5 @@ impl Duplex for Connection {
 
     fn is_drained(&self) -> bool {
         self.is_closed()
-    }
-}
-
-/// The message, if octets may still be added to it.
-fn open_for_writing<'a>(
-    state: &State,
-    outgoing: &'a mut Table<Outgoing>,
-    id: SendId,
-) -> Result<&'a mut Outgoing, SendError> {
-    match state {
-        State::Open | State::HalfOpen(_) => {}
-        State::Closing(..) | State::Closed { .. } => return Err(SendError::Closed),
-    }
-    outgoing
-        .get_mut(id.0)
-        .filter(|message| message.is_open())
-        .ok_or(SendError::NotOpen)
-}
-
-/// How many octets a read brought.
-trait Size {
-    fn size(&self) -> usize;
-}
-
-impl Size for Bytes {
-    fn size(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Size for usize {
-    fn size(&self) -> usize {
-        *self
     }
 }
