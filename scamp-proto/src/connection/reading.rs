@@ -48,7 +48,7 @@ impl Connection {
 
     /// Keeps a message's body back until it is complete, if it has at most `limit` octets.
     ///
-    /// The octets count against [`Config::max_collected`] instead of [`Config::max_buffered`], and
+    /// The octets count against [`Config::max_collected`](super::Config::max_collected) instead of [`Config::max_buffered`](super::Config::max_buffered), and
     /// are acknowledged as they arrive. A body over either limit ends as
     /// [`BodyError::BodyTooLarge`] or [`BodyError::Overloaded`] at once; the rest is dropped.
     pub fn collect(&mut self, now: Instant, id: RecvId, limit: usize) {

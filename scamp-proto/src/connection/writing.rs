@@ -19,7 +19,7 @@ impl Connection {
     /// # Errors
     ///
     /// [`SendError::HeaderTooLarge`] over 126 976 octets (W-7), [`SendError::MsgnoExhausted`] at
-    /// 2^53 - 1 (W-5), [`SendError::WouldBlock`] while more than [`Config::max_queued`] octets of
+    /// 2^53 - 1 (W-5), [`SendError::WouldBlock`] while more than [`Config::max_queued`](super::Config::max_queued) octets of
     /// headers wait, [`SendError::Closed`]. No message number is used then.
     pub fn open(&mut self, now: Instant, header: &Header) -> Result<SendId, SendError> {
         self.open_text(now, header.as_json().as_bytes(), false)
@@ -62,14 +62,14 @@ impl Connection {
     /// Queues octets of a message's body, taking them from the front of `body`.
     ///
     /// Returns how many were taken. Fewer than offered means that as much as may be in flight is
-    /// queued or unacknowledged, or that [`Config::max_queued`] octets wait on this connection;
-    /// wait for [`Event::Writable`]. Nothing is copied, and nothing is framed before
-    /// [`poll_transmit`](Duplex::poll_transmit).
+    /// queued or unacknowledged, or that [`Config::max_queued`](super::Config::max_queued) octets wait on this connection;
+    /// wait for [`Event::Writable`](super::Event::Writable). Nothing is copied, and nothing is framed before
+    /// [`poll_transmit`](crate::Duplex::poll_transmit).
     ///
     /// # Errors
     ///
     /// [`SendError::NotOpen`] after [`finish`](Self::finish), [`abort`](Self::abort) or
-    /// [`Event::Lost`], and [`SendError::Closed`] once the connection has ended. `body` is then
+    /// [`Event::Lost`](super::Event::Lost), and [`SendError::Closed`] once the connection has ended. `body` is then
     /// left as it was.
     pub fn write(
         &mut self,
