@@ -58,7 +58,7 @@ fn replay(case: &WireCase, side: Side) -> usize {
         listener.end();
         listener.told
     };
-    let told = run(&[0..len], Listening::Afterwards);
+    let told = run(std::slice::from_ref(&(0..len)), Listening::Afterwards);
     check(&name, stream, &told);
     let told = told.but_aborted();
     let cuts = cuts(len);

@@ -456,7 +456,7 @@ pub(crate) fn bounded(run: impl FnOnce() + Send + 'static) {
 }
 
 /// Far more than anything here takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where everything of the tokio face runs.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
