@@ -1,6 +1,6 @@
 //! Two sessions, a wire with faults and two applications, from one seed (HD-52…HD-57).
 //!
-//! `SCAMP_SIM_SEED` with `SCAMP_SIM_PROFILE` repeats one run bit for bit, `SCAMP_SIM_SEEDS` sets
+//! `SCAMP_SIM_SEED` with `SCAMP_SIM_PROFILE` repeats one run bit for bit and tells what passes, `SCAMP_SIM_SEEDS` sets
 //! how many are run, and `SCAMP_SIM_FROM` where they start.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -37,7 +37,13 @@ fn a_seed_is_a_run() {
 }
 
 fn run(seed: u64, profile: Profile) -> Report {
-    let world = AssertUnwindSafe(|| World::from_seed(seed, profile).run());
+    let world = AssertUnwindSafe(|| {
+        let world = World::from_seed(seed, profile);
+        match number("SCAMP_SIM_SEED") {
+            Some(_) => world.telling(|line| println!("{line}")).run(),
+            None => world.run(),
+        }
+    });
     catch_unwind(world).unwrap_or_else(|cause| {
         println!("SCAMP_SIM_SEED={seed} SCAMP_SIM_PROFILE={profile:?} cargo test --test sim");
         resume_unwind(cause)
@@ -53,4 +59,4 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// As many as a minute holds on a slow machine.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 4000;
