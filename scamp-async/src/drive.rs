@@ -102,11 +102,17 @@ where
                 state.machine.poll_transmit(now, outbox);
             }
             let drained = state.machine.is_drained();
-            if drained && give_up.is_none() {
+            // A peer that takes nothing must not keep an ended connection: the machine has no more
+            // to say that is worth more than a moment (HD-31).
+            let ended = drained || state.machine.inner().connection().is_closed();
+            if ended && give_up.is_none() {
                 *give_up = Some(now + limits::CLOSE_LINGER);
             }
             if give_up.is_some_and(|at| at <= now) {
                 outbox.clear();
+                if !drained {
+                    *give_up = None;
+                }
             }
             Wants {
                 read: state.machine.wants_read(),

@@ -195,6 +195,7 @@ impl Core {
         if self.give_up.is_some_and(|at| at <= now) {
             self.out.clear();
             self.blocked = false;
+            self.give_up = None;
         }
         self.process(now, home);
     }
@@ -242,7 +243,13 @@ impl Core {
                 Step::Done => {}
             }
         }
-        if self.machine.is_drained() && !self.out.is_empty() && self.give_up.is_none() {
+        self.bound_the_end(now);
+    }
+
+    /// A peer that takes nothing must not keep a connection that has ended (HD-31).
+    pub(crate) fn bound_the_end(&mut self, now: Instant) {
+        let ended = self.machine.is_drained() || self.machine.inner().connection().is_closed();
+        if ended && !self.out.is_empty() && self.give_up.is_none() {
             self.give_up = Some(now + CLOSE_LINGER);
         }
     }

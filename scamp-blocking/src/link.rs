@@ -170,6 +170,7 @@ impl Held<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_patience(&error) => {
                     self.blocked = true;
+                    self.bound_the_end(link.now());
                     break;
                 }
                 Err(error) => {

@@ -102,13 +102,13 @@ impl Connection {
         }
         self.open_in += 1;
         let mut message = Incoming::new(self.clock, header.len());
-        if self.open_in > limit {
+        if self.state != State::Open {
+            // Nobody listens any more.
+            message.set_aside(None);
+        } else if self.open_in > limit {
             // One too many: its header is passed on so that it can be answered.
             message.set_aside(Some(BodyError::Overloaded));
             self.note(What::LimitHit("wire.max_open_messages", limit as u64));
-        } else if self.state != State::Open {
-            // Nobody listens any more.
-            message.set_aside(None);
         }
         self.buffered += message.header_cost;
         self.incoming.push(message);
