@@ -17,7 +17,7 @@ mod raw;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use face::{CERTIFICATE, Client, Face, PATIENCE, bounded, identity, until};
 use process::{CROWD, Honest, LIMIT, Service};
@@ -74,7 +74,6 @@ against!(
     b17_small_behind_large
     b18_two_packets_as_large_as_allowed
     b20_a_panic_among_a_hundred
-    b23_slow_readers
 );
 
 /// The service's part of this file; without the word it does nothing.
@@ -333,24 +332,6 @@ fn b20_a_panic_among_a_hundred(service: &mut Service) {
         }
     }
     assert_eq!(client.call("Echo.whole", "1").unwrap(), "1");
-}
-
-/// B-23, HD-31: whoever asks for more than the system's buffers hold, and takes an octet now and
-/// then, is closed. Each reply fits its window, so that nothing but the transport holds it up.
-fn b23_slow_readers(service: &mut Service) {
-    let mut raw = Raw::connect_narrow(&service.address);
-    raw.send_all(400, |n| whole_request(n, "Some.reply", ""));
-    let start = Instant::now();
-    let reader = std::thread::spawn(move || {
-        while raw.receive(1) && start.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    });
-    service.assert_ended(1, "peer stalled");
-    assert!(start.elapsed() > LIMIT / 2);
-    // It still reads what the system holds for it.
-    drop(reader);
-    until("and its handlers", || service.report().active <= 1);
 }
 
 /// B-19, L-6, HD-10: the victim's certificate without its key gets nobody anything, in both versions

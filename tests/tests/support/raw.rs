@@ -15,7 +15,7 @@ use scamp_tls::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-use crate::face::{PATIENCE, RUNTIME};
+use crate::face::PATIENCE;
 
 /// A TLS connection that says what it is told.
 pub(crate) struct Raw {
@@ -25,22 +25,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn connect(address: &str) -> Self {
-        Self::over(TcpStream::connect(address).unwrap())
-    }
-
-    /// A connection whose system keeps only a few octets for us to read.
-    pub(crate) fn connect_narrow(address: &str) -> Self {
-        let socket = RUNTIME.block_on(async {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.set_recv_buffer_size(4096).unwrap();
-            socket.connect(address.parse().unwrap()).await.unwrap()
-        });
-        let socket = socket.into_std().unwrap();
-        socket.set_nonblocking(false).unwrap();
-        Self::over(socket)
-    }
-
-    fn over(socket: TcpStream) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let config = ClientConfig::builder_with_provider(default_provider())
