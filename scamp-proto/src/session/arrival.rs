@@ -72,6 +72,8 @@ impl Session {
         self.own_bodies.clear();
         self.discarded.clear();
         self.lost.clear();
+        // A reply that is read on has come as far as it ever will.
+        drop(self.deadlines.take_all());
         self.subscribed = false;
         self.offer_room();
         self.events.push_back(Event::Closed(reason));
