@@ -6,14 +6,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use scamp_proto::error::Loss;
 use scamp_proto::note::Note;
 use scamp_proto::service::{Desk, JobBody, Step};
-use scamp_proto::session::{Event, ExchangeId, Read, RecvId, SendId, ServeId};
-use scamp_proto::{
-    BodyError, CallError, CloseReason, Duplex, End, Header, Instant, SendError, Session,
-};
+use scamp_proto::session::{Event, ExchangeId, RecvId, SendId, ServeId};
+use scamp_proto::{CallError, CloseReason, Duplex, End, Header, Instant, SendError, Session};
 
 use scamp_tls::Channel;
 
@@ -529,7 +527,7 @@ impl State {
             return;
         }
         self.bodies.remove(&body);
-        let whole = take_whole(session, now, body);
+        let whole = session.take_whole(now, body);
         let Some(exchange) = self.exchanges.get_mut(&id) else {
             return;
         };
@@ -588,27 +586,6 @@ impl State {
             inbox.end(&mut self.wakers);
         }
         self.touch();
-    }
-}
-
-/// Takes all of a body that is complete.
-fn take_whole(session: &mut Session, now: Instant, body: RecvId) -> Result<Bytes, BodyError> {
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
-    loop {
-        match session.read(now, body) {
-            Read::Data(piece) if whole.is_empty() && joined.is_empty() => whole = piece,
-            Read::Data(piece) => {
-                if joined.is_empty() {
-                    joined.extend_from_slice(&std::mem::take(&mut whole));
-                }
-                joined.extend_from_slice(&piece);
-            }
-            Read::End if joined.is_empty() => return Ok(whole),
-            Read::End => return Ok(joined.freeze()),
-            Read::Failed(error) => return Err(error),
-            Read::Pending | Read::Gone => return Err(BodyError::ConnectionLost),
-        }
     }
 }
 

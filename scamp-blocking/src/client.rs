@@ -16,7 +16,7 @@ use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, Header, Send
 use scamp_tls::{Channel, ClientTlsCache, Options, Peer, Pin, Tls};
 
 use crate::actions::Actions;
-use crate::core::{Core, Outcome, take_whole};
+use crate::core::{Core, Outcome};
 use crate::dial::Address;
 use crate::home::Home;
 use crate::link::{Clock, Held, Link, Wait, reason_of};
@@ -552,7 +552,7 @@ impl<'a> Call<'a> {
             .reply
             .take_if(|(_, body)| core.session().is_readable(*body))
         {
-            let body = take_whole(core.session(), now, body)?;
+            let body = core.session().take_whole(now, body)?;
             return Ok(Wait::Done(Ok(Response { header, body })));
         }
         if core.closed.is_some() {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 
-use bytes::{Bytes, BytesMut};
 use scamp_proto::limits::CLOSE_LINGER;
 use scamp_proto::note::Note;
 use scamp_proto::service::{Desk, JobBody, Step};
-use scamp_proto::session::{Change, Event, ExchangeId, Read, RecvId, SendId, ServeId, Session};
-use scamp_proto::{BodyError, CloseReason, Duplex, End, ExchangeError, Header, Instant, Outbox};
+use scamp_proto::session::{Change, Event, ExchangeId, RecvId, SendId, ServeId, Session};
+use scamp_proto::{CloseReason, Duplex, End, ExchangeError, Header, Instant, Outbox};
 
 use crate::home::Home;
 use crate::job::{Task, Work};
@@ -314,7 +313,7 @@ impl Core {
 
     /// A notification has come whole, or not at all.
     fn notify(&mut self, now: Instant, home: &Home, header: Header, body: RecvId) {
-        let Ok(whole) = take_whole(self.session(), now, body) else {
+        let Ok(whole) = self.session().take_whole(now, body) else {
             return;
         };
         if home.may_start() {
@@ -373,31 +372,6 @@ impl Changes {
             let merged: Vec<Change> = merged.collect();
             self.octets = merged.iter().map(cost).sum();
             self.queue.push_back(merged);
-        }
-    }
-}
-
-/// Takes a body that is complete.
-pub(crate) fn take_whole(
-    session: &mut Session,
-    now: Instant,
-    body: RecvId,
-) -> Result<Bytes, BodyError> {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    loop {
-        match session.read(now, body) {
-            Read::Data(piece) if first.is_empty() => first = piece,
-            Read::Data(piece) => {
-                if more.is_empty() {
-                    more.extend_from_slice(&first);
-                }
-                more.extend_from_slice(&piece);
-            }
-            Read::End if more.is_empty() => return Ok(first),
-            Read::End => return Ok(more.freeze()),
-            Read::Failed(error) => return Err(error),
-            Read::Pending | Read::Gone => return Err(BodyError::ConnectionLost),
         }
     }
 }

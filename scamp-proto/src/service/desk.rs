@@ -3,13 +3,13 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Actions;
 use crate::Instant;
 use crate::error::BodyError;
 use crate::limits::REQUESTS_PER_CONNECTION;
-use crate::session::{Event, Read, RecvId, ServeId, Session};
+use crate::session::{Event, RecvId, ServeId, Session};
 use crate::wire::{Header, RemoteError};
 
 /// A request that may be started.
@@ -185,7 +185,7 @@ impl Desk {
         handler: &'a H,
         may_start: impl FnOnce() -> bool,
     ) -> Step<'a, H> {
-        match take_body(now, session, body) {
+        match session.take_whole(now, body) {
             Ok(whole) => match self.admit(id, may_start) {
                 true => Step::Start(Job {
                     id,
@@ -225,26 +225,6 @@ fn refuse<'a, H>(
     // It fails only if there is nobody left to tell.
     let _ = session.refuse(now, id, body, error);
     Step::Done
-}
-
-fn take_body(now: Instant, session: &mut Session, body: RecvId) -> Result<Bytes, BodyError> {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    loop {
-        match session.read(now, body) {
-            Read::Data(piece) if first.is_empty() => first = piece,
-            Read::Data(piece) => {
-                if more.is_empty() {
-                    more.extend_from_slice(&first);
-                }
-                more.extend_from_slice(&piece);
-            }
-            Read::End if more.is_empty() => return Ok(first),
-            Read::End => return Ok(more.freeze()),
-            Read::Failed(error) => return Err(error),
-            Read::Pending | Read::Gone => return Err(BodyError::ConnectionLost),
-        }
-    }
 }
 
 /// What a request is answered whose body did not arrive; `None` if there is nobody to answer.

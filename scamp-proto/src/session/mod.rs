@@ -75,7 +75,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 pub use self::config::{Config, Serialize, Side};
 pub use self::event::{Event, ExchangeId, ServeId};
@@ -89,7 +89,7 @@ use self::serving::Serving;
 use self::subscription::Pending;
 use crate::connection::Connection;
 use crate::duplex::{Duplex, End};
-use crate::error::{CloseReason, Phase, SendError};
+use crate::error::{BodyError, CloseReason, Phase, SendError};
 use crate::limits::{ABORTS, BAD_HEADERS, FLOOD_SPAN};
 use crate::note::Bucket;
 use crate::ordered::Ordered;
@@ -277,6 +277,31 @@ impl Session {
         let read = self.connection.read_into(now, id, room);
         self.after_read(now, id, matches!(read, Read::Data(_) | Read::Pending));
         read
+    }
+
+    /// Takes a collected body that is complete, in one piece.
+    ///
+    /// # Errors
+    ///
+    /// Why the body is not complete; one that is still arriving, or gone, reads as lost.
+    pub fn take_whole(&mut self, now: Instant, id: RecvId) -> Result<Bytes, BodyError> {
+        let mut first = Bytes::new();
+        let mut more = BytesMut::new();
+        loop {
+            match self.read(now, id) {
+                Read::Data(piece) if first.is_empty() => first = piece,
+                Read::Data(piece) => {
+                    if more.is_empty() {
+                        more.extend_from_slice(&first);
+                    }
+                    more.extend_from_slice(&piece);
+                }
+                Read::End if more.is_empty() => return Ok(first),
+                Read::End => return Ok(more.freeze()),
+                Read::Failed(error) => return Err(error),
+                Read::Pending | Read::Gone => return Err(BodyError::ConnectionLost),
+            }
+        }
     }
 
     /// Drops what is unread of a body and what still comes.
