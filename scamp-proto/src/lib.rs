@@ -38,6 +38,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(feature = "auth")]
+pub mod auth;
 pub mod connection;
 pub mod duplex;
 pub mod error;

@@ -7,10 +7,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use scamp_proto::auth::{PublicKey, der};
 use thiserror::Error;
 
 use crate::Fingerprint;
-use crate::der::{self, PublicKey};
 use crate::verifier::SMALLEST_RSA;
 
 /// A certificate and its private key, which are known to belong together; cheap to clone.

@@ -51,8 +51,6 @@
 
 mod channel;
 mod client;
-mod der;
-mod fingerprint;
 mod identity;
 #[cfg(feature = "keygen")]
 pub mod keygen;
@@ -64,10 +62,10 @@ mod tls;
 mod verifier;
 
 pub use rustls;
+pub use scamp_proto::auth::{Fingerprint, FingerprintError};
 
 pub use channel::Channel;
 pub use client::{ClientTls, ClientTlsCache, REMEMBERED};
-pub use fingerprint::{Fingerprint, FingerprintError};
 pub use identity::{Identity, IdentityError};
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use options::default_provider;

@@ -6,11 +6,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use scamp_proto::auth::PublicKey;
 use scamp_proto::error::{Loss, Untrusted};
 use thiserror::Error as ThisError;
 
 use crate::Pin;
-use crate::der::PublicKey;
 
 /// Compares the certificate with a pin, and checks that the peer holds its key.
 ///

@@ -1,7 +1,7 @@
 //! What a SCAMP peer is known by.
 
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
 use sha1::{Digest, Sha1};
 use thiserror::Error;
@@ -14,7 +14,7 @@ use thiserror::Error;
 /// # Example
 ///
 /// ```
-/// use scamp_tls::Fingerprint;
+/// use scamp_proto::auth::Fingerprint;
 ///
 /// let known: Fingerprint = "a9993e364706816aba3e25717850c26c9cd0d89d".parse()?;
 /// assert_eq!(known, Fingerprint::of(b"abc"));
@@ -22,7 +22,7 @@ use thiserror::Error;
 ///     known.to_string(),
 ///     "A9:99:3E:36:47:06:81:6A:BA:3E:25:71:78:50:C2:6C:9C:D0:D8:9D"
 /// );
-/// # Ok::<(), scamp_tls::FingerprintError>(())
+/// # Ok::<(), scamp_proto::auth::FingerprintError>(())
 /// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Fingerprint([u8; LEN]);
@@ -102,6 +102,10 @@ const LEN: usize = 20;
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+    use std::string::{String, ToString};
+    use std::vec;
+
     use super::*;
 
     const TEXT: &str = "A9:99:3E:36:47:06:81:6A:BA:3E:25:71:78:50:C2:6C:9C:D0:D8:9D";
