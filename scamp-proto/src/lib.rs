@@ -41,6 +41,8 @@ extern crate std;
 #[cfg(feature = "auth")]
 pub mod auth;
 pub mod connection;
+#[cfg(feature = "discovery")]
+pub mod discovery;
 pub mod duplex;
 pub mod error;
 pub mod limits;
