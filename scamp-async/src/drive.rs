@@ -103,22 +103,21 @@ where
             while !more && state.machine.poll_transmit(now, outbox).is_some() {
                 more = outbox.remaining() >= limits::TURN;
             }
-            let drained = state.machine.is_drained();
             // A peer that takes nothing must not keep an ended connection: the machine has no more
             // to say that is worth more than a moment (HD-31).
-            let ended = drained || state.machine.inner().connection().is_closed();
+            let ended =
+                state.machine.is_drained() || state.machine.inner().connection().is_closed();
             if ended && give_up.is_none() {
                 *give_up = Some(now + limits::CLOSE_LINGER);
             }
-            if give_up.is_some_and(|at| at <= now) {
+            if give_up.is_some_and(|at| at <= now) && !outbox.is_empty() {
                 outbox.clear();
-                if !drained {
-                    *give_up = None;
-                }
+                let end = End::io("the peer takes nothing more");
+                state.machine.receive_end(now, end);
             }
             Wants {
                 read: state.machine.wants_read(),
-                drained,
+                drained: state.machine.is_drained(),
             }
         });
         let wrote = self.write(cx);
