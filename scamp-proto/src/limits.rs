@@ -135,6 +135,52 @@ pub const HEADER_TEXT: usize = 65_536;
 /// Topics one subscription may name (H-6).
 pub const TOPICS: usize = 10;
 
+/// Largest authorized_services file read, in octets; the excess is ignored (Z-11).
+pub const AUTHORIZED_FILE: usize = 16 * 1024 * 1024;
+
+/// Longest line of an authorized_services file, in octets (Z-11).
+pub const AUTHORIZED_LINE: usize = 1024 * 1024;
+
+/// Lines of an authorized_services file, comments included (Z-11).
+pub const AUTHORIZED_LINES: usize = 65_536;
+
+/// Longest token of an authorized_services file, in octets. Names of actions end at 4096, so a longer
+/// one allows nothing.
+pub const AUTHORIZED_TOKEN: usize = 8192;
+
+/// Longest ticket looked at, in octets (T-5).
+pub const TICKET: usize = 65_536;
+
+/// Verified tickets remembered (T-7).
+pub const TICKETS: usize = 4096;
+
+/// Keys that may verify a ticket: each costs a verification of every ticket that is wrong (T-6).
+pub const TICKET_KEYS: usize = 16;
+
+/// Largest file of ticket keys read, in octets (HD-40).
+pub const TICKET_KEY_FILE: usize = 1024 * 1024;
+
+/// Largest authorization table read, in octets: some 25 000 actions (HD-4).
+pub const TABLE: usize = 4 * 1024 * 1024;
+
+/// How long an authorization table counts from its answer (T-16).
+pub const TABLE_AGE: Duration = Duration::from_secs(300);
+
+/// How soon after a failure the authorization table is asked for again (T-16).
+pub const TABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// Requests that wait for the authorization table (T-16).
+pub const TABLE_WAITERS: usize = 1000;
+
+/// Largest configuration file read, in octets; the excess is ignored (C-5).
+pub const CONFIG_FILE: usize = 1024 * 1024;
+
+/// Longest line of a configuration file, in octets (C-5).
+pub const CONFIG_LINE: usize = 65_536;
+
+/// Events about one configuration file; the last one counts those left out (HD-4, HD-29).
+pub const CONFIG_EVENTS: usize = 100;
+
 /// Output handed over at a time, in octets: one TLS record's worth (performance 3, rule 2).
 pub const TURN: usize = 16_384;
 
