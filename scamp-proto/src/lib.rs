@@ -40,6 +40,7 @@ extern crate std;
 
 #[cfg(feature = "auth")]
 pub mod auth;
+pub mod config;
 pub mod connection;
 pub mod duplex;
 pub mod error;
