@@ -27,4 +27,4 @@ pub mod port;
 pub mod running;
 pub mod udp;
 
-pub use interfaces::{AddressError, Interface, interfaces};
+pub use interfaces::{Interface, interfaces};

@@ -61,8 +61,8 @@ pub mod wire;
 pub use connection::Connection;
 pub use duplex::{Duplex, End};
 pub use error::{
-    BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError, Violation,
-    ViolationKind,
+    BodyError, CallError, CloseReason, DispatchError, ExchangeError, Loss, Phase, SendError,
+    Violation, ViolationKind,
 };
 pub use outbox::Outbox;
 pub use rand::Rng;
