@@ -42,6 +42,8 @@ extern crate std;
 pub mod auth;
 pub mod config;
 pub mod connection;
+#[cfg(feature = "discovery")]
+pub mod discovery;
 pub mod duplex;
 pub mod error;
 pub mod limits;

@@ -256,3 +256,134 @@ pub const PLACE_KEPT: Duration = Duration::from_secs(300);
 
 /// Calls of one requester that wait for a connection.
 pub const WAITING_CALLS: usize = 16_384;
+
+/// Longest announcement, in octets, before compression (D-5).
+pub const ANNOUNCEMENT: usize = 4 * 1024 * 1024;
+
+/// Longest text within an announcement, in octets (D-5).
+pub const ANNOUNCEMENT_TEXT: usize = 4096;
+
+/// Levels of nesting in an announcement's JSON (D-5).
+pub const ANNOUNCEMENT_DEPTH: usize = 32;
+
+/// Actions of one service, run lengths summed (D-5: JS's limit).
+pub const ANNOUNCEMENT_ACTIONS: u32 = 100_000;
+
+/// Bad actions of one announcement that are told one by one; the rest is counted (HD-29).
+pub const BAD_ACTIONS: usize = 10;
+
+/// Smallest RSA key whose announcements are believed, in bits (D-8: fixtures hold some).
+pub const SIGNING_KEY_LEAST: usize = 1024;
+
+/// Largest RSA key whose announcements are believed, in bits (D-8).
+pub const SIGNING_KEY_MOST: usize = 8192;
+
+/// Largest datagram sent: what fits into one of UDP over IPv4, in octets (D-5).
+pub const DATAGRAM_SENT: usize = 65_507;
+
+/// Largest datagram looked at, in octets (D-5).
+pub const DATAGRAM: usize = 65_535;
+
+/// How many times its size a datagram may inflate to, beside [`INFLATE_FLOOR`] (HD-33).
+pub const INFLATE_RATIO: usize = 64;
+
+/// What any datagram may inflate to, in octets (HD-33).
+pub const INFLATE_FLOOR: usize = 16 * 1024;
+
+/// Memory for inflating that is kept between datagrams, in octets: the usual ones fit.
+pub const INFLATE_KEPT: usize = 256 * 1024;
+
+/// Texts whose signature is known to be good (D-7).
+pub const KNOWN_TEXTS: usize = 10_000;
+
+/// Datagrams looked at in a second (HD-34).
+pub const DATAGRAMS: u64 = 4000;
+
+/// Datagrams of one address looked at in a second (HD-34).
+pub const DATAGRAMS_PER_SOURCE: u64 = 200;
+
+/// Addresses that datagrams are counted for; all others share one count (HD-4).
+pub const SOURCES: usize = 4096;
+
+/// Octets inflated in a second (HD-34).
+pub const INFLATED: u64 = 32 * 1024 * 1024;
+
+/// Signatures verified in a second, those of larger keys counting as several (HD-34).
+pub const SIGNATURES: u64 = 500;
+
+/// Services known at once (HD-36, D-42).
+pub const SERVICES: usize = 10_000;
+
+/// Services of one certificate (HD-36).
+pub const SERVICES_PER_FINGERPRINT: usize = 256;
+
+/// Actions of all services together (HD-36).
+pub const SERVICE_ACTIONS: u64 = 1_000_000;
+
+/// Services gone whose last timestamp is remembered (D-21).
+pub const REPLAY_MARKS: usize = 10_000;
+
+/// How long a service's last timestamp outlives it (D-21).
+pub const REPLAY_MARK_AGE: Duration = Duration::from_secs(3600);
+
+/// A service is forgotten at the earliest after this long without news (D-22: Go announces 2.5 s and
+/// sends every 5 s).
+pub const MIN_TTL: Duration = Duration::from_millis(10_500);
+
+/// Largest cache file read, in octets; the excess is ignored (D-32).
+pub const CACHE_FILE: u64 = 256 * 1024 * 1024;
+
+/// Records of a cache file; the excess is ignored (D-32).
+pub const CACHE_RECORDS: usize = 100_000;
+
+/// Octets of a cache file that we write (D-42).
+pub const CACHE_WRITTEN: usize = 64 * 1024 * 1024;
+
+/// A cache file older than this is stale (D-36).
+pub const CACHE_MAX_AGE: Duration = Duration::from_secs(120);
+
+/// How often a file is looked at (D-35).
+pub const FILE_LOOK: Duration = Duration::from_secs(1);
+
+/// How often a cache file may be written (D-33).
+pub const CACHE_WRITE: Duration = Duration::from_secs(1);
+
+/// How long a cache manager that starts anew listens before it writes (D-34).
+pub const CACHE_FIRST_WRITE: Duration = Duration::from_secs(10);
+
+/// How often a torn file is read again at once (HD-41).
+pub const TORN_READS: u32 = 3;
+
+/// How often a service announces itself (D-28).
+pub const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The least time between two announcements of a service (D-28).
+pub const ANNOUNCE_LEAST: Duration = Duration::from_millis(200);
+
+/// How often a leaving service says so after the first time (D-29).
+pub const LEAVE_TIMES: u32 = 10;
+
+/// The time between two farewells (D-29).
+pub const LEAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Hosts that unicast peering knows (D-38).
+pub const PEERS: usize = 1024;
+
+/// How long a peering host counts after it was seen or hinted at (D-38).
+pub const PEER_AGE: Duration = Duration::from_secs(300);
+
+/// How often peering hosts are greeted (D-38).
+pub const PEER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Datagrams waiting to be looked at; of more, the oldest is dropped (HD-38).
+pub const DATAGRAM_QUEUE: usize = 256;
+
+/// Failures are counted against an instance for this long (D-45).
+pub const FAILURE_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest time that failures put an instance aside for, in minutes, and the most failures that
+/// count (D-45).
+pub const FAILURE_MINUTES: u32 = 60;
+
+/// Instances whose failures are remembered (HD-4).
+pub const FAILURE_MARKS: usize = 10_000;
