@@ -96,9 +96,7 @@ where
         let mut more = outbox.has_remaining();
         let wants = self.shared.with(|state, now| {
             state.begin_turn();
-            if state.machine.poll_timeout().is_some_and(|at| at <= now) {
-                state.machine.handle_timeout(now);
-            }
+            state.expire(now);
             // Asked only when all has gone: what is not asked for counts as not sent.
             while !more && state.machine.poll_transmit(now, outbox).is_some() {
                 more = outbox.remaining() >= limits::TURN;
@@ -218,7 +216,7 @@ where
     fn rest(&mut self, cx: &mut Context<'_>) -> bool {
         self.report();
         let (timer, armed, give_up) = (&mut self.timer, &mut self.armed, self.give_up);
-        let next = self.shared.look(|state| state.machine.poll_timeout());
+        let next = self.shared.look(|state| state.deadline());
         let next = [next, give_up].into_iter().flatten().min();
         // An alarm that is too early costs one look at the clock; setting it anew costs more.
         if next.is_some_and(|next| armed.is_none_or(|at| next < at)) {

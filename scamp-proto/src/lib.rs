@@ -51,6 +51,7 @@ pub mod note;
 mod ordered;
 mod outbox;
 mod rand;
+#[cfg(feature = "auth")]
 pub mod service;
 pub mod session;
 #[cfg(feature = "sim")]
