@@ -50,6 +50,7 @@ mod office;
 mod registry;
 mod reply;
 mod request;
+mod requester;
 mod runtime;
 mod service;
 mod shared;
@@ -62,9 +63,11 @@ mod work;
 mod writer;
 
 pub use bytes::Bytes;
+pub use scamp_host;
 pub use scamp_proto;
 pub use scamp_tls;
 
+pub use scamp_host::{Ask, JsonError, SetupError};
 pub use scamp_proto::auth::{Table, TableState, TicketKeys, VerifiedTicket};
 pub use scamp_proto::error::{
     BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
@@ -84,6 +87,7 @@ pub use dial::ClientBuilder;
 pub use exchange::{IncomingReply, PendingReply, Response};
 pub use reply::Reply;
 pub use request::Request;
+pub use requester::{Requester, RequesterBuilder};
 pub use runtime::{Listener, Runtime, Timer};
 pub use service::{Service, ServiceBuilder, ServiceHandle};
 pub use subscription::Subscription;

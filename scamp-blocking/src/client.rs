@@ -347,6 +347,14 @@ impl ClientBuilder {
         }
     }
 
+    /// The same for another peer; TLS sessions are remembered together.
+    pub(crate) fn to(&self, pin: Pin) -> Self {
+        Self {
+            pin: Some(pin),
+            ..self.clone()
+        }
+    }
+
     /// Sets how the connection behaves.
     pub fn session(self, session: session::Config) -> Self {
         Self { session, ..self }

@@ -47,6 +47,7 @@ mod job;
 mod link;
 mod pool;
 mod reply;
+mod requester;
 mod service;
 mod socket;
 mod subscription;
@@ -70,7 +71,10 @@ pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
 pub use crate::actions::{Actions, Reply, Request};
 pub use crate::body::{Body, Chunks};
 pub use crate::client::{Client, ClientBuilder};
+pub use scamp_host::{Ask, JsonError, SetupError};
+
 pub use crate::reply::{IncomingReply, PendingReply, Response};
+pub use crate::requester::{Requester, RequesterBuilder};
 pub use crate::service::{Occurrence, Service, ServiceBuilder, ServiceHandle, ServiceNote};
 pub use crate::socket::{Patience, Socket, Transport};
 pub use crate::subscription::Subscription;

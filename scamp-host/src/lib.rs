@@ -20,11 +20,25 @@
     )
 )]
 
+mod ask;
+mod authorized;
+mod bus;
 pub mod clock;
+pub mod config;
 pub mod file;
 pub mod interfaces;
+mod json;
 pub mod port;
 pub mod running;
+mod setup;
+mod switchboard;
 pub mod udp;
 
+pub use ask::Ask;
+pub use authorized::{Authorized, AuthorizedEvent};
+pub use bus::{Bus, News};
+pub use config::{LoadError, LoadedConfig, load_config};
 pub use interfaces::{Interface, interfaces};
+pub use json::{JsonError, from_json, to_json};
+pub use setup::{SetupError, requester_config, seed, session_config};
+pub use switchboard::{Decision, Switchboard};

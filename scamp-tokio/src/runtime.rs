@@ -39,6 +39,17 @@ impl Runtime for Tokio {
         tokio::spawn(task);
     }
 
+    async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     async fn connect(&self, host: &str, port: u16) -> io::Result<Self::Stream> {
         let mut failure = None;
         for address in tokio::net::lookup_host((host, port)).await? {
