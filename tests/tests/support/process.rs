@@ -200,7 +200,7 @@ pub(crate) fn serve_if_told() {
 }
 
 fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
-    use scamp_blocking::{Occurrence, Reply, Request, Service};
+    use scamp_blocking::{Access, Occurrence, Reply, Request, Service};
 
     let hold = |held: &Arc<AtomicUsize>| {
         let held = held.clone();
@@ -214,6 +214,7 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
     };
     let (crowd, large) = (AtomicUsize::new(0), large.clone());
     let service = Service::builder(identity())
+        .default_access(Access::Allow)
         .session(session())
         .tls(tls())
         .action("Echo.whole", |mut request: Request| {
@@ -262,7 +263,7 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
 }
 
 fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
-    use scamp_tokio::{Reply, Request, Service};
+    use scamp_tokio::{Access, Reply, Request, Service};
 
     let hold = |held: &Arc<AtomicUsize>| {
         let held = held.clone();
@@ -276,6 +277,7 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
     };
     let (crowd, large) = (Arc::new(AtomicUsize::new(0)), large.clone());
     let builder = Service::builder(identity())
+        .default_access(Access::Allow)
         .session(session())
         .tls(tls())
         .action("Echo.whole", |request: Request| async move {
@@ -316,7 +318,7 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
     RUNTIME.spawn(service.run());
     answer(address.to_string(), held, || {
         let stats = handle.stats();
-        (stats.connections, stats.requests, Vec::new())
+        (stats.open_connections, stats.requests_active, Vec::new())
     });
 }
 
