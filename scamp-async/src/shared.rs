@@ -189,9 +189,11 @@ impl Shared {
             let mut state = self.lock();
             let result = command(&mut state, now);
             state.settle(now, &self.office);
-            (result, std::mem::take(&mut state.wakers))
+            (result, state.wakers.take())
         };
-        wakers.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         result
     }
 
@@ -200,9 +202,11 @@ impl Shared {
         let (result, wakers) = {
             let mut state = self.lock();
             let result = look(&mut state);
-            (result, std::mem::take(&mut state.wakers))
+            (result, state.wakers.take())
         };
-        wakers.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         result
     }
 

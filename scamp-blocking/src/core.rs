@@ -209,10 +209,11 @@ impl Core {
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Instant, home: &Home) {
         self.machine.handle_timeout(now);
-        if self.give_up.is_some_and(|at| at <= now) {
+        if self.give_up.take_if(|at| *at <= now).is_some() {
             self.out.clear();
             self.blocked = false;
-            self.give_up = None;
+            // Else it would have a farewell left to say, and perhaps nobody to say it.
+            self.end(now, home, End::io("the peer takes nothing more"));
         }
         self.desk.handle_timeout(now);
         self.process(now, home);

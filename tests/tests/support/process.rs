@@ -212,7 +212,7 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
             Ok(Reply::new(""))
         }
     };
-    let (crowd, large) = (AtomicUsize::new(0), large.clone());
+    let (crowd, large, some) = (AtomicUsize::new(0), large.clone(), large.slice(..SOME));
     let service = Service::builder(identity())
         .default_access(Access::Allow)
         .session(session())
@@ -226,6 +226,8 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
         .streaming_action("Hold.stream", hold(held))
         .unwrap()
         .action("Big.reply", move |_| Ok(Reply::new(large.clone())))
+        .unwrap()
+        .action("Some.reply", move |_| Ok(Reply::new(some.clone())))
         .unwrap()
         .action("Count.octets", |mut request: Request| {
             Ok(Reply::new(request.bytes().unwrap().len().to_string()))
@@ -275,7 +277,8 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
             }
         }
     };
-    let (crowd, large) = (Arc::new(AtomicUsize::new(0)), large.clone());
+    let (large, some) = (large.clone(), large.slice(..SOME));
+    let crowd = Arc::new(AtomicUsize::new(0));
     let builder = Service::builder(identity())
         .default_access(Access::Allow)
         .session(session())
@@ -291,6 +294,11 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
         .action("Big.reply", move |_| {
             let large = large.clone();
             async move { Ok(Reply::new(large)) }
+        })
+        .unwrap()
+        .action("Some.reply", move |_| {
+            let some = some.clone();
+            async move { Ok(Reply::new(some)) }
         })
         .unwrap()
         .action("Count.octets", |request: Request| async move {
@@ -355,6 +363,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(1);
 
 /// Requests that `Crowd.panic` waits for.
 pub(crate) const CROWD: usize = 100;
+
+/// Octets of `Some.reply`, just within a window.
+const SOME: usize = 60_000;
 
 /// What a handler panics with.
 const PANIC: &str = "as the test wants it";
