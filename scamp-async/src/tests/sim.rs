@@ -184,6 +184,10 @@ impl Runtime for Sim {
         world.ready.lock().unwrap().push_back(id);
     }
 
+    async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        work()
+    }
+
     async fn connect(&self, _: &str, _: u16) -> io::Result<Half> {
         std::future::pending().await
     }
