@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use scamp_proto::service::{self, ActionError, IntoAction};
+use scamp_proto::service::{self, Access, ActionError, IntoAction, Name};
 use scamp_proto::wire::RemoteError;
 
 use crate::office::{Handler, NotifyHandler, Office};
@@ -22,7 +22,7 @@ use crate::request::Request;
 /// use scamp_async::{Actions, Reply};
 ///
 /// let actions = Actions::new()
-///     .action("Client.ping", |request| async move { Ok(Reply::new(request.bytes().clone())) })?;
+///     .action(("Client.ping", "noauth"), |request| async move { Ok(Reply::new(request.bytes().clone())) })?;
 /// # Ok::<(), scamp_async::ActionError>(())
 /// ```
 #[derive(Default)]
@@ -72,6 +72,13 @@ impl Actions {
         Ok(self)
     }
 
+    /// Sets what becomes of requests for actions that nothing is said about: they are refused, unless
+    /// this says otherwise (T-9).
+    pub fn default_access(mut self, access: Access) -> Self {
+        self.table.set_default_access(access);
+        self
+    }
+
     /// Sets what notifications are given to, with a body that streams; without, they are dropped.
     ///
     /// At most 512 of a connection are in the handler at once, and what comes then is dropped.
@@ -90,6 +97,16 @@ impl Actions {
             })
         }));
         self
+    }
+
+    /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
+    pub(crate) fn build_in(&mut self, queue_depth_of: Option<&Name>, documentation: Option<bool>) {
+        if let Some(name) = queue_depth_of {
+            let _ = self.table.add_queue_depth(name);
+        }
+        if let Some(all) = documentation {
+            let _ = self.table.add_documentation(all);
+        }
     }
 
     pub(crate) fn into_office(self) -> Office {

@@ -92,41 +92,41 @@ where
     fn take_turn(&mut self, cx: &mut Context<'_>) -> Turn {
         let outbox = &mut self.outbox;
         let give_up = &mut self.give_up;
+        // Whether there may be more to write once this is written.
+        let mut more = outbox.has_remaining();
         let wants = self.shared.with(|state, now| {
             state.begin_turn();
-            if state.machine.poll_timeout().is_some_and(|at| at <= now) {
-                state.machine.handle_timeout(now);
-            }
+            state.expire(now);
             // Asked only when all has gone: what is not asked for counts as not sent.
-            if !outbox.has_remaining() {
-                state.machine.poll_transmit(now, outbox);
+            while !more && state.machine.poll_transmit(now, outbox).is_some() {
+                more = outbox.remaining() >= limits::TURN;
             }
-            let drained = state.machine.is_drained();
             // A peer that takes nothing must not keep an ended connection: the machine has no more
             // to say that is worth more than a moment (HD-31).
-            let ended = drained || state.machine.inner().connection().is_closed();
+            let ended =
+                state.machine.is_drained() || state.machine.inner().connection().is_closed();
             if ended && give_up.is_none() {
                 *give_up = Some(now + limits::CLOSE_LINGER);
             }
-            if give_up.is_some_and(|at| at <= now) {
+            if give_up.is_some_and(|at| at <= now) && !outbox.is_empty() {
                 outbox.clear();
-                if !drained {
-                    *give_up = None;
-                }
+                let end = End::io("the peer takes nothing more");
+                state.machine.receive_end(now, end);
             }
             Wants {
                 read: state.machine.wants_read(),
-                drained,
+                drained: state.machine.is_drained(),
             }
         });
-        let mut moved = self.write(cx);
+        let wrote = self.write(cx);
         if wants.drained {
-            return match (moved, self.outbox.has_remaining()) {
+            return match (wrote, self.outbox.has_remaining()) {
                 (_, false) => Turn::Over,
                 (true, true) => Turn::Busy,
                 (false, true) => Turn::Waits,
             };
         }
+        let mut moved = wrote && (more || self.input_over || self.outbox.has_remaining());
         if wants.read && !self.input_over {
             moved |= self.read(cx);
         }
@@ -216,7 +216,7 @@ where
     fn rest(&mut self, cx: &mut Context<'_>) -> bool {
         self.report();
         let (timer, armed, give_up) = (&mut self.timer, &mut self.armed, self.give_up);
-        let next = self.shared.look(|state| state.machine.poll_timeout());
+        let next = self.shared.look(|state| state.deadline());
         let next = [next, give_up].into_iter().flatten().min();
         // An alarm that is too early costs one look at the clock; setting it anew costs more.
         if next.is_some_and(|next| armed.is_none_or(|at| next < at)) {

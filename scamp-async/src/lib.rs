@@ -65,11 +65,14 @@ pub use bytes::Bytes;
 pub use scamp_proto;
 pub use scamp_tls;
 
+pub use scamp_proto::auth::{Table, TableState, TicketKeys, VerifiedTicket};
 pub use scamp_proto::error::{
     BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
 };
 pub use scamp_proto::note::Note;
-pub use scamp_proto::service::{Action, ActionError, IntoAction, Limits};
+pub use scamp_proto::service::{
+    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Stats as ServiceStats,
+};
 pub use scamp_proto::session::{AckPolicy, Change, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
 pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
@@ -82,6 +85,6 @@ pub use exchange::{IncomingReply, PendingReply, Response};
 pub use reply::Reply;
 pub use request::Request;
 pub use runtime::{Listener, Runtime, Timer};
-pub use service::{Service, ServiceBuilder, ServiceHandle, ServiceStats};
+pub use service::{Service, ServiceBuilder, ServiceHandle};
 pub use subscription::Subscription;
 pub use writer::BodyWriter;

@@ -2,16 +2,21 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use scamp_proto::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
 use scamp_proto::note::Note;
-use scamp_proto::service;
+use scamp_proto::service::{self, Guard, House};
 use scamp_proto::session::Board;
 
 use crate::request::Request;
 use crate::runtime::Work;
+use crate::shared::Shared;
 use crate::work::{Duty, Noticing};
 
 /// What serves an action.
@@ -19,6 +24,13 @@ pub(crate) type Handler = Arc<dyn Fn(Request, Duty) -> Work + Send + Sync>;
 
 /// What is called for notifications.
 pub(crate) type NotifyHandler = Arc<dyn Fn(Request, Noticing) -> Work + Send + Sync>;
+
+/// Fetches the authorization table as JSON, or says why it cannot be had.
+pub(crate) type TableSource =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send>> + Send + Sync>;
+
+/// Lists the connections of a service.
+pub(crate) type Members = Box<dyn Fn() -> Vec<Arc<Shared>> + Send + Sync>;
 
 /// What the connections of one service have in common, or what one client serves with.
 pub(crate) struct Office {
@@ -32,6 +44,17 @@ pub(crate) struct Office {
     pub(crate) max_per_connection: usize,
     /// What the connections of a service noted; those of a client keep their own.
     notes: Option<Mutex<Notes>>,
+    /// Tickets and the table. Its lock is taken last, and nothing is waited for under it.
+    guard: Mutex<Guard>,
+    is_tabled: bool,
+    /// Where the authorization table comes from, if it is fetched.
+    pub(crate) table_source: Option<TableSource>,
+    /// All connections there are, for news that concern each.
+    pub(crate) members: OnceLock<Members>,
+    /// Requests and notifications given to a handler so far.
+    pub(crate) started: AtomicU64,
+    /// Requests whose handler reported an error or was not there at the end, so far.
+    pub(crate) failed: AtomicU64,
 }
 
 /// What is worth a line in a log, as far as it is kept: the newest 256.
@@ -61,6 +84,12 @@ impl Office {
             max_active: REQUESTS,
             max_per_connection: REQUESTS_PER_CONNECTION,
             notes: None,
+            guard: Mutex::default(),
+            is_tabled: false,
+            table_source: None,
+            members: OnceLock::new(),
+            started: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
         }
     }
 
@@ -82,27 +111,71 @@ impl Office {
         ))
     }
 
-    /// Lets one more request into the handlers, if there is room (V-10).
-    pub(crate) fn enter(&self) -> bool {
+    /// Checks callers with this guard.
+    pub(crate) fn with_guard(self, guard: Guard, table_source: Option<TableSource>) -> Self {
+        Self {
+            is_tabled: guard.is_tabled(),
+            guard: Mutex::new(guard),
+            table_source,
+            ..self
+        }
+    }
+
+    /// The authorization table has come, or not: whoever waits for it goes on. No connection may be
+    /// locked.
+    pub(crate) fn resume_all(&self) {
+        let members = self.members.get().map(|members| members());
+        for shared in members.unwrap_or_default() {
+            shared.with(|state, _| state.resume());
+        }
+    }
+
+    /// Uses the board, before which no connection may be locked.
+    pub(crate) fn with_board<T>(&self, command: impl FnOnce(&mut Board) -> T) -> T {
+        command(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl House for Office {
+    fn enter(&self) -> bool {
         let more = |active| (active < self.max_active).then_some(active + 1);
         self.active
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
             .is_ok()
     }
 
-    /// Notes that a request has left the handlers.
-    pub(crate) fn leave(&self) {
+    fn leave(&self) {
         self.active.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Requests in handlers.
-    pub(crate) fn active(&self) -> usize {
+    fn has_room(&self) -> bool {
+        self.active() < self.max_active
+    }
+
+    fn active(&self) -> usize {
         self.active.load(Ordering::Acquire)
     }
 
-    /// Uses the board, before which no connection may be locked.
-    pub(crate) fn with_board<T>(&self, command: impl FnOnce(&mut Board) -> T) -> T {
-        command(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
+    fn unix(&self) -> i64 {
+        unix(SystemTime::now())
+    }
+
+    fn is_tabled(&self) -> bool {
+        self.is_tabled
+    }
+
+    fn guard<T>(&self, look: impl FnOnce(&mut Guard) -> T) -> T {
+        // A verdict is kept whole or not at all.
+        look(&mut self.guard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Seconds after 1970, or before it.
+fn unix(time: SystemTime) -> i64 {
+    let seconds = |span: std::time::Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => seconds(after),
+        Err(before) => -seconds(before.duration()),
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use scamp_proto::Session;
 use scamp_proto::error::Loss;
+use scamp_proto::service::{Limits, Stats};
+use scamp_proto::{CloseReason, Session};
 
 use crate::shared::Shared;
-use scamp_proto::service::Limits;
 
 /// The connections of one service.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub(crate) struct Registry {
     /// Octets that all connections hold, as far as they have reported.
     memory: AtomicUsize,
     count: AtomicUsize,
+    /// Octets of connections that are gone, in and out, and how many of them broke a rule.
+    octets_in: AtomicU64,
+    octets_out: AtomicU64,
+    protocol_errors: AtomicU64,
     limits: Limits,
 }
 
@@ -39,6 +43,9 @@ impl Registry {
             members: Mutex::default(),
             memory: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
+            octets_in: AtomicU64::new(0),
+            octets_out: AtomicU64::new(0),
+            protocol_errors: AtomicU64::new(0),
             limits,
         })
     }
@@ -108,6 +115,21 @@ impl Registry {
     /// Octets that they hold, as far as they have reported.
     pub(crate) fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Adds what its connections have done to `stats`, those included that are gone.
+    pub(crate) fn count(&self, stats: &mut Stats) {
+        stats.open_connections = self.len();
+        stats.handshakes = self.shaking();
+        stats.memory = self.memory();
+        stats.bytes_in = self.octets_in.load(Ordering::Relaxed);
+        stats.bytes_out = self.octets_out.load(Ordering::Relaxed);
+        stats.protocol_errors = self.protocol_errors.load(Ordering::Relaxed);
+        for shared in self.all() {
+            let open = shared.look(|state| state.session().connection().stats());
+            stats.bytes_in += open.octets_in;
+            stats.bytes_out += open.octets_out;
+        }
     }
 
     /// Ready when no connection is left.
@@ -198,7 +220,17 @@ impl Drop for Place {
             };
             (gone, waker)
         };
-        drop(gone);
+        if let Some(gone) = gone {
+            let (stats, is_violation) = gone.look(|state| {
+                let is_violation = matches!(state.closed(), Some(CloseReason::Violation(_)));
+                (state.session().connection().stats(), is_violation)
+            });
+            let registry = &self.registry;
+            let add = |sum: &AtomicU64, count| sum.fetch_add(count, Ordering::Relaxed);
+            add(&registry.octets_in, stats.octets_in);
+            add(&registry.octets_out, stats.octets_out);
+            add(&registry.protocol_errors, u64::from(is_violation));
+        }
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use scamp_proto::Header;
+use scamp_proto::auth::VerifiedTicket;
+use scamp_proto::service::Caller;
 use scamp_proto::session::ServeId;
 use scamp_proto::wire::RemoteError;
 
@@ -21,6 +23,7 @@ pub struct Request {
     pub header: Header,
     /// The request's body. Dropped, what is unread of it is dropped, too.
     pub body: Body,
+    caller: Caller,
     shared: Arc<Shared>,
     id: Option<ServeId>,
 }
@@ -29,12 +32,14 @@ impl Request {
     pub(crate) fn new(
         header: Header,
         body: Body,
+        caller: Caller,
         shared: Arc<Shared>,
         id: Option<ServeId>,
     ) -> Self {
         Self {
             header,
             body,
+            caller,
             shared,
             id,
         }
@@ -53,6 +58,23 @@ impl Request {
     pub fn text(&self) -> Result<&str, RemoteError> {
         std::str::from_utf8(self.bytes())
             .map_err(|_| RemoteError::new("bad_request", "request body is not UTF-8"))
+    }
+
+    /// The request's ticket, if it has a valid one (T-11).
+    pub fn ticket(&self) -> Option<&VerifiedTicket> {
+        self.caller.ticket()
+    }
+
+    /// Who really asks: the identifying token if there is a valid one, else the ticket.
+    pub fn real_ticket(&self) -> Option<&VerifiedTicket> {
+        self.caller.real_ticket()
+    }
+
+    /// The client of the real ticket, or, if that names none, the one in the header.
+    ///
+    /// Without a ticket this is what the caller says of itself, and proves nothing.
+    pub fn client_id(&self) -> u64 {
+        self.caller.client_id()
     }
 
     /// Done when nobody waits for the answer any more, since the connection is gone (S-31).

@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
 use scamp_proto::Session;
+use scamp_proto::auth::{TableState, TicketKeys};
 use scamp_proto::note::Note;
-use scamp_proto::service::{ActionError, IntoAction, Limits};
+use scamp_proto::service::{
+    Access, ActionError, Guard, House, IntoAction, Limits, Name, Stats as ServiceStats,
+};
 use scamp_proto::session::{self, Side};
 use scamp_proto::wire::RemoteError;
 use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
@@ -21,7 +25,7 @@ use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls,
 use crate::actions::Actions;
 use crate::dial::default_options;
 use crate::drive::Driver;
-use crate::office::{Notes, Office};
+use crate::office::{Members, Notes, Office, TableSource};
 use crate::registry::Registry;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -41,7 +45,7 @@ use crate::stop::Stop;
 ///
 /// async fn serve<R: Runtime + Default>(identity: Identity) -> Result<(), Box<dyn std::error::Error>> {
 ///     let service = Service::<R>::builder(identity)
-///         .action("Greetings.hello", |request| async move {
+///         .action(("Greetings.hello", "noauth"), |request| async move {
 ///             Ok(Reply::new(format!("Hello {}", request.text()?)))
 ///         })?
 ///         .bind("127.0.0.1:0")?;
@@ -161,6 +165,12 @@ pub struct ServiceBuilder<R> {
     session: session::Config,
     options: Option<Options>,
     limits: Limits,
+    guard: Guard,
+    table_source: Option<TableSource>,
+    name: Option<Name>,
+    has_queue_depth: bool,
+    has_documentation: bool,
+    documents_all: bool,
 }
 
 impl<R: Runtime> ServiceBuilder<R> {
@@ -177,6 +187,12 @@ impl<R: Runtime> ServiceBuilder<R> {
             session,
             options: None,
             limits: Limits::for_files(open_files()),
+            guard: Guard::default(),
+            table_source: None,
+            name: None,
+            has_queue_depth: true,
+            has_documentation: true,
+            documents_all: false,
         }
     }
 
@@ -225,6 +241,88 @@ impl<R: Runtime> ServiceBuilder<R> {
     {
         Self {
             actions: self.actions.on_notify(handler),
+            ..self
+        }
+    }
+
+    /// Sets what becomes of requests for actions that nothing is said about: they are refused, unless
+    /// this says otherwise (T-9).
+    pub fn default_access(self, access: Access) -> Self {
+        Self {
+            actions: self.actions.default_access(access),
+            ..self
+        }
+    }
+
+    /// Sets the keys that tickets are verified with; without any, no ticket is valid.
+    pub fn tickets(mut self, keys: TicketKeys) -> Self {
+        self.guard.set_keys(keys);
+        self
+    }
+
+    /// Sets how far the clocks of those who issue tickets may be from ours (`ticket.clock_skew`).
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.guard.set_skew(skew);
+        self
+    }
+
+    /// Sets the authorization table (T-13). One that is [`remote`](TableState::remote) is fetched
+    /// with what [`table_source`](Self::table_source) sets.
+    pub fn table(mut self, table: TableState) -> Self {
+        self.guard.set_table(table);
+        self
+    }
+
+    /// Sets what fetches the authorization table, as JSON; its errors are for logs. It runs in a
+    /// task of its own, one at a time, and must come to an end.
+    pub fn table_source<F, W>(self, fetch: F) -> Self
+    where
+        F: Fn() -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Bytes, String>> + Send + 'static,
+    {
+        Self {
+            table_source: Some(Arc::new(move || Box::pin(fetch()))),
+            ..self
+        }
+    }
+
+    /// Sets the sector the service is in; `main` unless set.
+    pub fn sector(mut self, sector: &str) -> Self {
+        self.guard.set_sector(sector);
+        self
+    }
+
+    /// Names the service, for its identity and for `NAME.queue_depth` (V-3, V-8).
+    pub fn name(self, name: Name) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
+    }
+
+    /// Sets whether a service with a name offers `NAME.queue_depth`; it does unless told otherwise
+    /// (V-8).
+    pub fn queue_depth(self, is_offered: bool) -> Self {
+        Self {
+            has_queue_depth: is_offered,
+            ..self
+        }
+    }
+
+    /// Sets whether `_meta.documentation` is offered, which lists the actions that are `public`; it
+    /// is unless told otherwise (V-8).
+    pub fn documentation(self, is_offered: bool) -> Self {
+        Self {
+            has_documentation: is_offered,
+            ..self
+        }
+    }
+
+    /// Sets whether `_meta.documentation` lists actions that are not `public`, too; those that are
+    /// `secret` never.
+    pub fn documentation_all(self, all: bool) -> Self {
+        Self {
+            documents_all: all,
             ..self
         }
     }
@@ -289,15 +387,26 @@ impl<R: Runtime> ServiceBuilder<R> {
             }
         };
         let limits = self.limits;
-        let office = self
-            .actions
+        let mut actions = self.actions;
+        actions.build_in(
+            self.name.as_ref().filter(|_| self.has_queue_depth),
+            self.has_documentation.then_some(self.documents_all),
+        );
+        let office = actions
             .into_office()
-            .of_service(limits.max_requests, limits.max_requests_per_connection);
+            .of_service(limits.max_requests, limits.max_requests_per_connection)
+            .with_guard(self.guard, self.table_source);
+        let registry = Registry::new(limits.clone());
+        let all = Arc::downgrade(&registry);
+        let members: Members =
+            Box::new(move || all.upgrade().map(|all| all.all()).unwrap_or_default());
+        // It is new, so nothing is set yet.
+        let _ = office.members.set(members);
         let core = Core {
             tls,
             office: Arc::new(office),
             session: self.session,
-            registry: Registry::new(limits.clone()),
+            registry,
             limits,
             stop: Stop::default(),
             accepted: AtomicU64::new(0),
@@ -335,24 +444,6 @@ fn open_files() -> usize {
         .find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     soft.unwrap_or(1024).max(20)
-}
-
-/// What a service does at the moment, and has done.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct ServiceStats {
-    /// Connections there are.
-    pub connections: usize,
-    /// Those of them that are shaking hands.
-    pub handshakes: usize,
-    /// Requests in handlers.
-    pub requests: usize,
-    /// Octets that connections hold, for handlers and for the transport.
-    pub memory: usize,
-    /// Connections accepted so far.
-    pub accepted: u64,
-    /// Connections closed at once, since there were too many.
-    pub refused: u64,
 }
 
 /// A service, for use while it runs; cheap to clone.
@@ -423,14 +514,17 @@ impl<R> ServiceHandle<R> {
     /// What it does at the moment, and has done.
     pub fn stats(&self) -> ServiceStats {
         let core = &self.core;
-        ServiceStats {
-            connections: core.registry.len(),
-            handshakes: core.registry.shaking(),
-            requests: core.office.active(),
-            memory: core.registry.memory(),
-            accepted: core.accepted.load(Ordering::Relaxed),
-            refused: core.refused.load(Ordering::Relaxed),
-        }
+        let office = &core.office;
+        let mut stats = ServiceStats {
+            total_clients_accepted: core.accepted.load(Ordering::Relaxed),
+            connections_refused: core.refused.load(Ordering::Relaxed),
+            requests_started: office.started.load(Ordering::Relaxed),
+            requests_active: office.active(),
+            requests_failed: office.failed.load(Ordering::Relaxed),
+            ..ServiceStats::default()
+        };
+        core.registry.count(&mut stats);
+        stats
     }
 }
 

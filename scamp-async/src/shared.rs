@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use scamp_proto::error::Loss;
 use scamp_proto::note::Note;
-use scamp_proto::service::{Desk, JobBody, Step};
+use scamp_proto::service::{Caller, Check, Checked, Desk, House, JobBody, Step};
 use scamp_proto::session::{Event, ExchangeId, RecvId, SendId, ServeId};
 use scamp_proto::{CallError, CloseReason, Duplex, End, Header, Instant, SendError, Session};
 
@@ -125,8 +125,13 @@ pub(crate) enum Task {
         id: ServeId,
         header: Header,
         body: JobBody,
+        caller: Caller,
         handler: Handler,
     },
+    /// Tickets are to be verified.
+    Check(Check),
+    /// The authorization table is to be fetched.
+    FetchTable,
     Notify {
         header: Header,
         body: RecvId,
@@ -172,6 +177,11 @@ impl Shared {
         })
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
     /// Runs one command, takes what it leads to, and wakes whom it concerns.
     pub(crate) fn with<T>(&self, command: impl FnOnce(&mut State, Instant) -> T) -> T {
         let now = (self.clock)();
@@ -179,9 +189,11 @@ impl Shared {
             let mut state = self.lock();
             let result = command(&mut state, now);
             state.settle(now, &self.office);
-            (result, std::mem::take(&mut state.wakers))
+            (result, state.wakers.take())
         };
-        wakers.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         result
     }
 
@@ -190,9 +202,11 @@ impl Shared {
         let (result, wakers) = {
             let mut state = self.lock();
             let result = look(&mut state);
-            (result, std::mem::take(&mut state.wakers))
+            (result, state.wakers.take())
         };
-        wakers.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         result
     }
 
@@ -369,7 +383,7 @@ impl State {
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
             && self.noticing == 0
-            && self.desk.active() == 0
+            && self.desk.is_empty()
             && self.exchanges.is_empty()
             && self.bodies.is_empty()
             && self.writers.is_empty()
@@ -383,38 +397,55 @@ impl State {
             && self.machine.inner().is_empty()
     }
 
+    /// Tickets have been verified.
+    pub(crate) fn checked(&mut self, now: Instant, office: &Office, checked: Checked) {
+        let session = self.machine.inner_mut();
+        let step = self
+            .desk
+            .checked(now, session, &office.actions, office, checked);
+        self.follow(now, office, step);
+        self.touch();
+    }
+
+    /// The authorization table has come, or not.
+    pub(crate) fn resume(&mut self) {
+        self.desk.resume();
+        self.touch();
+    }
+
+    /// When something happens by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.machine.poll_timeout(), self.desk.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Acts on the deadlines that have passed.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if self.machine.poll_timeout().is_some_and(|at| at <= now) {
+            self.machine.handle_timeout(now);
+        }
+        self.desk.handle_timeout(now);
+    }
+
     /// Takes every event, and wakes the driver if it has something to do.
     fn settle(&mut self, now: Instant, office: &Office) {
+        let actions = &office.actions;
         while let Some(event) = self.machine.inner_mut().poll_event() {
             let session = self.machine.inner_mut();
-            let enter = || office.enter();
-            match self
-                .desk
-                .handle(now, session, &office.actions, event, enter)
-            {
-                Step::Start(job) => {
-                    if let JobBody::Stream(body) = job.body {
-                        self.bodies.insert(body, Reader::default());
-                    }
-                    self.tasks.push_back(Task::Serve {
-                        id: job.id,
-                        header: job.header,
-                        body: job.body,
-                        handler: job.handler.clone(),
-                    });
-                }
-                Step::Cancel(id) => {
-                    self.cancelled.insert(id);
-                    for waker in self.cancel_waits.remove(&Some(id)).into_iter().flatten() {
-                        self.wakers.push(waker);
-                    }
-                }
-                Step::Other(event) => self.take(now, office, event),
-                Step::Done => {}
-            }
+            let step = self.desk.handle(now, session, actions, office, event);
+            self.follow(now, office, step);
+        }
+        while let Some(step) = self
+            .desk
+            .poll(now, self.machine.inner_mut(), actions, office)
+        {
+            self.follow(now, office, step);
+            self.touch();
         }
         let Some(rest) = &self.rest else { return };
-        let earlier = match (self.machine.poll_timeout(), rest.alarm) {
+        let earlier = match (self.deadline(), rest.alarm) {
             (Some(at), Some(alarm)) => at < alarm,
             (at, None) => at.is_some(),
             (None, Some(_)) => false,
@@ -424,6 +455,33 @@ impl State {
             if let Some(rest) = self.rest.take() {
                 self.wakers.push(rest.waker);
             }
+        }
+    }
+
+    fn follow(&mut self, now: Instant, office: &Office, step: Step<'_, Handler>) {
+        match step {
+            Step::Start(job) => {
+                if let JobBody::Stream(body) = job.body {
+                    self.bodies.insert(body, Reader::default());
+                }
+                self.tasks.push_back(Task::Serve {
+                    id: job.id,
+                    header: job.header,
+                    body: job.body,
+                    caller: job.caller,
+                    handler: job.handler.clone(),
+                });
+            }
+            Step::Check(check) => self.tasks.push_back(Task::Check(check)),
+            Step::FetchTable => self.tasks.push_back(Task::FetchTable),
+            Step::Cancel(id) => {
+                self.cancelled.insert(id);
+                for waker in self.cancel_waits.remove(&Some(id)).into_iter().flatten() {
+                    self.wakers.push(waker);
+                }
+            }
+            Step::Other(event) => self.take(now, office, event),
+            Step::Done => {}
         }
     }
 

@@ -44,6 +44,13 @@ impl Wakers {
         }
     }
 
+    /// Takes them out, if there are any.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        let none = self.first.is_none() && self.dropped.is_empty();
+        (!none).then(|| std::mem::take(self))
+    }
+
     /// Wakes them all. The lock must not be held.
     pub(crate) fn wake(self) {
         for waker in self.first.into_iter().chain(self.more) {

@@ -4,12 +4,14 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use scamp_proto::service::JobBody;
+use scamp_proto::service::{Caller, Check, Checked, House, JobBody};
 use scamp_proto::session::ServeId;
 use scamp_proto::wire::{RemoteError, ReplyHead};
 use scamp_proto::{Instant, SendError};
+use scamp_tls::Rsa;
 
 use crate::body::Body;
 use crate::reply::{Content, Reply};
@@ -30,28 +32,52 @@ pub(crate) fn start<R: Runtime>(runtime: &R, shared: &Arc<Shared>, task: Task) {
                 });
             });
         }
+        Task::Check(check) => {
+            let mut verifying = Verifying {
+                shared: shared.clone(),
+                check: Some(check),
+            };
+            // Elsewhere than in the connection's task, which other requests wait for (HD-76).
+            return runtime.spawn(async move { verifying.run() });
+        }
+        Task::FetchTable => {
+            let fetching = Fetching {
+                shared: shared.clone(),
+                done: false,
+            };
+            return runtime.spawn(fetching.run());
+        }
         Task::Serve {
             id,
             header,
             body,
+            caller,
             handler,
         } => {
+            shared.office.started.fetch_add(1, Ordering::Relaxed);
             let duty = Duty {
                 shared: shared.clone(),
                 id,
                 handed_over: false,
+                answered: false,
             };
             let body = match body {
                 JobBody::Whole(whole) => Body::whole(whole),
                 JobBody::Stream(body) => Body::stream(shared.clone(), body, None),
             };
-            handler(Request::new(header, body, shared.clone(), Some(id)), duty)
+            let request = Request::new(header, body, caller, shared.clone(), Some(id));
+            handler(request, duty)
         }
         Task::Notify { header, body } => {
             let noticing = Noticing(shared.clone());
             let body = Body::stream(shared.clone(), body, None);
             match &shared.office.notify {
-                Some(notify) => notify(Request::new(header, body, shared.clone(), None), noticing),
+                Some(notify) => {
+                    shared.office.started.fetch_add(1, Ordering::Relaxed);
+                    let caller = Caller::default();
+                    let request = Request::new(header, body, caller, shared.clone(), None);
+                    notify(request, noticing)
+                }
                 None => return,
             }
         }
@@ -76,13 +102,85 @@ pub(crate) fn drop_task(shared: &Arc<Shared>, task: Task) {
                 shared: shared.clone(),
                 id,
                 handed_over: false,
+                answered: false,
             });
         }
+        Task::Check(check) => drop(Verifying {
+            shared: shared.clone(),
+            check: Some(check),
+        }),
+        Task::FetchTable => drop(Fetching {
+            shared: shared.clone(),
+            done: false,
+        }),
         Task::Notify { body, .. } => {
             drop(Body::stream(shared.clone(), body, None));
             drop(Noticing(shared.clone()));
         }
         Task::Welcome(_) => {}
+    }
+}
+
+/// Tickets to be verified; dropped before, they count for nothing.
+struct Verifying {
+    shared: Arc<Shared>,
+    check: Option<Check>,
+}
+
+impl Verifying {
+    fn run(&mut self) {
+        if let Some(check) = self.check.take() {
+            let checked = check.run(&Rsa);
+            self.tell(checked);
+        }
+    }
+
+    fn tell(&self, checked: Checked) {
+        let shared = &self.shared;
+        shared.with(|state, now| state.checked(now, &shared.office, checked));
+    }
+}
+
+impl Drop for Verifying {
+    fn drop(&mut self) {
+        if let Some(check) = self.check.take() {
+            self.tell(check.give_up());
+        }
+    }
+}
+
+/// The authorization table to be fetched; dropped before, it could not be had.
+struct Fetching {
+    shared: Arc<Shared>,
+    done: bool,
+}
+
+impl Fetching {
+    async fn run(mut self) {
+        let office = &self.shared.office;
+        let fetched = match office.table_source.clone() {
+            Some(source) => source().await,
+            None => Err(String::new()),
+        };
+        let now = self.shared.now();
+        match fetched {
+            // A text that is no table counts as a failure, and is told to those who wait.
+            Ok(json) => drop(office.guard(|guard| guard.table_answered(now, &json))),
+            Err(_) => office.guard(|guard| guard.table_failed(now)),
+        }
+        self.done = true;
+        self.shared.office.resume_all();
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        if !self.done {
+            let office = &self.shared.office;
+            let now = self.shared.now();
+            office.guard(|guard| guard.table_failed(now));
+            office.resume_all();
+        }
     }
 }
 
@@ -113,14 +211,18 @@ pub(crate) struct Duty {
     id: ServeId,
     /// Whether the request's place in the handlers is free when its reply has left.
     handed_over: bool,
+    /// Whether the handler has come to its end.
+    answered: bool,
 }
 
 impl Duty {
     /// Gives the answer. A reply that streams is sent here to its end.
     pub(crate) async fn answer(mut self, result: Result<Reply, RemoteError>) {
+        self.answered = true;
         let (content, extras) = match result {
             Ok(reply) => (reply.content, reply.extras),
             Err(error) => {
+                self.shared.office.failed.fetch_add(1, Ordering::Relaxed);
                 self.handed_over = true;
                 return self.shared.with(|state, now| {
                     // It fails only if there is nobody left to tell.
@@ -182,10 +284,13 @@ fn begin(
 
 impl Drop for Duty {
     fn drop(&mut self) {
+        let office = &self.shared.office;
+        if !self.answered {
+            office.failed.fetch_add(1, Ordering::Relaxed);
+        }
         if self.handed_over {
             return;
         }
-        let office = &self.shared.office;
         self.shared
             .with(|state, now| state.finish_serving(now, office, self.id));
     }

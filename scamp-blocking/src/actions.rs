@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use scamp_proto::auth::VerifiedTicket;
 use scamp_proto::limits::COLLECTED_BODY;
-use scamp_proto::service::{self, ActionError, IntoAction};
+use scamp_proto::service::{self, Access, ActionError, Caller, IntoAction, Name};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{BodyError, Header};
 
@@ -32,8 +33,8 @@ use crate::writer::BodyWriter;
 /// }
 ///
 /// let actions = Actions::default()
-///     .action("Greetings.hello", hello)?
-///     .action("Greetings.fail~2", |_| Err(RemoteError::new("general", "no")))?;
+///     .action(("Greetings.hello", "noauth"), hello)?
+///     .action(("Greetings.fail~2", "noauth"), |_| Err(RemoteError::new("general", "no")))?;
 /// # let _ = actions;
 /// # Ok::<(), scamp_blocking::ActionError>(())
 /// ```
@@ -77,6 +78,13 @@ impl Actions {
         self.action(action.into_action()?.streaming(), handler)
     }
 
+    /// Sets what becomes of requests for actions that nothing is said about: they are refused, unless
+    /// this says otherwise (T-9).
+    pub fn default_access(mut self, access: Access) -> Self {
+        self.table.set_default_access(access);
+        self
+    }
+
     /// Sets what hears notifications; without, they are dropped.
     ///
     /// It gets their bodies whole. Each runs on a thread of its own, so they may overtake one another.
@@ -84,6 +92,16 @@ impl Actions {
         Self {
             listener: Some(Arc::new(listener)),
             ..self
+        }
+    }
+
+    /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
+    pub(crate) fn build_in(&mut self, queue_depth_of: Option<&Name>, documentation: Option<bool>) {
+        if let Some(name) = queue_depth_of {
+            let _ = self.table.add_queue_depth(name);
+        }
+        if let Some(all) = documentation {
+            let _ = self.table.add_documentation(all);
         }
     }
 
@@ -113,6 +131,7 @@ pub struct Request {
     pub header: Header,
     /// Its body: all there for an ordinary action, as it comes for a streaming one.
     pub body: Body,
+    caller: Caller,
     cancelled: Arc<AtomicBool>,
     address: Option<SocketAddr>,
 }
@@ -121,12 +140,14 @@ impl Request {
     pub(crate) fn new(
         header: Header,
         body: Body,
+        caller: Caller,
         cancelled: Arc<AtomicBool>,
         address: Option<SocketAddr>,
     ) -> Self {
         Self {
             header,
             body,
+            caller,
             cancelled,
             address,
         }
@@ -152,6 +173,23 @@ impl Request {
         })?;
         String::from_utf8(whole.into())
             .map_err(|_| RemoteError::new("bad_request", "body is not UTF-8"))
+    }
+
+    /// The request's ticket, if it has a valid one (T-11).
+    pub fn ticket(&self) -> Option<&VerifiedTicket> {
+        self.caller.ticket()
+    }
+
+    /// Who really asks: the identifying token if there is a valid one, else the ticket.
+    pub fn real_ticket(&self) -> Option<&VerifiedTicket> {
+        self.caller.real_ticket()
+    }
+
+    /// The client of the real ticket, or, if that names none, the one in the header.
+    ///
+    /// Without a ticket this is what the caller says of itself, and proves nothing.
+    pub fn client_id(&self) -> u64 {
+        self.caller.client_id()
     }
 
     /// Whether nobody waits for the reply any more, since the connection is gone (S-31).

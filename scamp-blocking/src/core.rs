@@ -7,10 +7,11 @@ use std::thread::Thread;
 
 use scamp_proto::limits::CLOSE_LINGER;
 use scamp_proto::note::Note;
-use scamp_proto::service::{Desk, JobBody, Step};
+use scamp_proto::service::{Caller, Checked, Desk, House, JobBody, Step};
 use scamp_proto::session::{Change, Event, ExchangeId, RecvId, SendId, ServeId, Session};
 use scamp_proto::{CloseReason, Duplex, End, ExchangeError, Header, Instant, Outbox};
 
+use crate::actions::Handler;
 use crate::home::Home;
 use crate::job::{Task, Work};
 use crate::waiters::{Key, Waiters};
@@ -161,8 +162,23 @@ impl Core {
     pub(crate) fn finished(&mut self, now: Instant, home: &Home, id: ServeId) {
         self.serving.remove(&id);
         if self.desk.finished(now, self.machine.inner_mut(), id) {
-            home.request_ended();
+            home.leave();
         }
+    }
+
+    /// Tickets have been verified.
+    pub(crate) fn checked(&mut self, now: Instant, home: &Home, checked: Checked) {
+        let session = self.machine.inner_mut();
+        let table = home.actions.table();
+        let step = self.desk.checked(now, session, table, home, checked);
+        self.follow(now, home, step);
+        self.process(now, home);
+    }
+
+    /// The authorization table has come, or not.
+    pub(crate) fn resume(&mut self, now: Instant, home: &Home) {
+        self.desk.resume();
+        self.process(now, home);
     }
 
     /// Whether every octet has been handed to the socket.
@@ -182,8 +198,10 @@ impl Core {
 
     /// When something happens by itself.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.machine.poll_timeout(), self.give_up]
+        let own = [self.give_up, self.desk.poll_timeout()];
+        [self.machine.poll_timeout()]
             .into_iter()
+            .chain(own)
             .flatten()
             .min()
     }
@@ -191,11 +209,13 @@ impl Core {
     /// Acts on deadlines that have passed.
     pub(crate) fn expire(&mut self, now: Instant, home: &Home) {
         self.machine.handle_timeout(now);
-        if self.give_up.is_some_and(|at| at <= now) {
+        if self.give_up.take_if(|at| *at <= now).is_some() {
             self.out.clear();
             self.blocked = false;
-            self.give_up = None;
+            // Else it would have a farewell left to say, and perhaps nobody to say it.
+            self.end(now, home, End::io("the peer takes nothing more"));
         }
+        self.desk.handle_timeout(now);
         self.process(now, home);
     }
 
@@ -208,41 +228,46 @@ impl Core {
 
     /// Passes on what the machine has to tell.
     pub(crate) fn process(&mut self, now: Instant, home: &Home) {
+        let table = home.actions.table();
         while let Some(event) = self.machine.inner_mut().poll_event() {
-            let step = self.desk.handle(
-                now,
-                self.machine.inner_mut(),
-                home.actions.table(),
-                event,
-                || home.may_start(),
-            );
-            match step {
-                Step::Start(job) => {
-                    let cancelled = Arc::new(AtomicBool::new(false));
-                    self.serving.insert(job.id, cancelled.clone());
-                    let body = match job.body {
-                        JobBody::Whole(whole) => Ok(whole),
-                        JobBody::Stream(id) => Err(id),
-                    };
-                    let task = Task::Answer(job.id, job.handler.clone());
-                    let header = job.header;
-                    self.work.push(Work {
-                        task,
-                        header,
-                        body,
-                        cancelled,
-                    });
-                }
-                Step::Cancel(id) => {
-                    if let Some(cancelled) = self.serving.get(&id) {
-                        cancelled.store(true, Ordering::Relaxed);
-                    }
-                }
-                Step::Other(event) => self.take(now, home, event),
-                Step::Done => {}
-            }
+            let session = self.machine.inner_mut();
+            let step = self.desk.handle(now, session, table, home, event);
+            self.follow(now, home, step);
+        }
+        while let Some(step) = self.desk.poll(now, self.machine.inner_mut(), table, home) {
+            self.follow(now, home, step);
         }
         self.bound_the_end(now);
+    }
+
+    fn follow(&mut self, now: Instant, home: &Home, step: Step<'_, Handler>) {
+        match step {
+            Step::Start(job) => {
+                home.started();
+                let cancelled = Arc::new(AtomicBool::new(false));
+                self.serving.insert(job.id, cancelled.clone());
+                let body = match job.body {
+                    JobBody::Whole(whole) => Ok(whole),
+                    JobBody::Stream(id) => Err(id),
+                };
+                self.work.push(Work::Run {
+                    task: Task::Answer(job.id, job.handler.clone()),
+                    header: job.header,
+                    body,
+                    caller: job.caller,
+                    cancelled,
+                });
+            }
+            Step::Check(check) => self.work.push(Work::Check(check)),
+            Step::FetchTable => self.work.push(Work::FetchTable),
+            Step::Cancel(id) => {
+                if let Some(cancelled) = self.serving.get(&id) {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            Step::Other(event) => self.take(now, home, event),
+            Step::Done => {}
+        }
     }
 
     /// A peer that takes nothing must not keep a connection that has ended (HD-31).
@@ -316,11 +341,13 @@ impl Core {
         let Ok(whole) = self.session().take_whole(now, body) else {
             return;
         };
-        if home.may_start() {
-            self.work.push(Work {
+        if home.enter() {
+            home.started();
+            self.work.push(Work::Run {
                 task: Task::Hear,
                 header,
                 body: Ok(whole),
+                caller: Caller::default(),
                 cancelled: Arc::default(),
             });
         }

@@ -37,6 +37,11 @@ impl Handshakes {
         oldest.inspect(|number| self.end(*number))
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
     /// A handshake is over, one way or the other.
     pub(crate) fn end(&mut self, number: u64) {
         if let Some(Some(address)) = self.by_number.remove(&number) {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use scamp_proto::service::{Caller, Check, House};
 use scamp_proto::session::{RecvId, SendId, ServeId};
 use scamp_proto::wire::{RemoteError, ReplyHead};
 use scamp_proto::{Header, SendError};
+use scamp_tls::Rsa;
 
 use crate::actions::{Handler, Reply, ReplyBody, Request};
 use crate::body::Body;
@@ -15,13 +17,21 @@ use crate::link::{Link, Wait};
 use crate::waiters::Key;
 use crate::writer::BodyWriter;
 
-/// What is to be run, as the core tells it.
-pub(crate) struct Work {
-    pub(crate) task: Task,
-    pub(crate) header: Header,
-    /// The whole body, or a handle to read it by.
-    pub(crate) body: Result<Bytes, RecvId>,
-    pub(crate) cancelled: Arc<AtomicBool>,
+/// What is to be done on a thread of the pool, as the core tells it.
+pub(crate) enum Work {
+    /// A handler is to be run.
+    Run {
+        task: Task,
+        header: Header,
+        /// The whole body, or a handle to read it by.
+        body: Result<Bytes, RecvId>,
+        caller: Caller,
+        cancelled: Arc<AtomicBool>,
+    },
+    /// Tickets are to be verified.
+    Check(Check),
+    /// The authorization table is to be fetched.
+    FetchTable,
 }
 
 pub(crate) enum Task {
@@ -33,24 +43,122 @@ pub(crate) enum Task {
 
 impl Work {
     pub(crate) fn ready(self, link: &Arc<Link>) -> Job {
-        let body = match self.body {
-            Ok(whole) => Body::whole(whole),
-            Err(id) => Body::of_request(link.clone(), id),
-        };
-        let request = Request::new(self.header, body, self.cancelled, link.address);
-        Job {
-            request: Some(request),
-            open: Open {
-                link: link.clone(),
-                task: self.task,
-                sent_by_others: false,
-            },
+        let link = link.clone();
+        match self {
+            Self::Check(check) => Job::Check(Verifying {
+                link,
+                check: Some(check),
+            }),
+            Self::FetchTable => Job::Fetch(Fetching { link, done: false }),
+            Self::Run {
+                task,
+                header,
+                body,
+                caller,
+                cancelled,
+            } => {
+                let body = match body {
+                    Ok(whole) => Body::whole(whole),
+                    Err(id) => Body::of_request(link.clone(), id),
+                };
+                let request = Request::new(header, body, caller, cancelled, link.address);
+                Job::Run(Running {
+                    request: Some(request),
+                    open: Open {
+                        link,
+                        task,
+                        sent_by_others: false,
+                    },
+                })
+            }
+        }
+    }
+}
+
+/// Something for a thread of the pool. Dropped without having run, it leaves nobody waiting.
+pub(crate) enum Job {
+    Run(Running),
+    Check(Verifying),
+    Fetch(Fetching),
+}
+
+impl Job {
+    /// Does it; returns the link whose output is then to be sent.
+    pub(crate) fn run(self) -> Arc<Link> {
+        match self {
+            Self::Run(running) => running.run(),
+            Self::Check(verifying) => verifying.run(),
+            Self::Fetch(fetching) => fetching.run(),
+        }
+    }
+}
+
+/// Tickets to be verified.
+pub(crate) struct Verifying {
+    link: Arc<Link>,
+    check: Option<Check>,
+}
+
+impl Verifying {
+    fn run(mut self) -> Arc<Link> {
+        if let Some(check) = self.check.take() {
+            let checked = check.run(&Rsa);
+            let link = &self.link;
+            link.lock().checked(link.now(), &link.home, checked);
+        }
+        self.link.clone()
+    }
+}
+
+impl Drop for Verifying {
+    fn drop(&mut self) {
+        if let Some(check) = self.check.take() {
+            let link = &self.link;
+            let mut core = link.lock();
+            core.checked(link.now(), &link.home, check.give_up());
+            core.flush_or_leave();
+        }
+    }
+}
+
+/// The authorization table to be fetched.
+pub(crate) struct Fetching {
+    link: Arc<Link>,
+    done: bool,
+}
+
+impl Fetching {
+    fn run(mut self) -> Arc<Link> {
+        let home = &self.link.home;
+        let source = home.table_source.clone();
+        let fetched = source.map(|source| catch_unwind(AssertUnwindSafe(|| source())));
+        let now = self.link.now();
+        self.done = true;
+        match fetched {
+            Some(Ok(Ok(json))) => {
+                // A text that is no table counts as a failure, and is told to those who wait.
+                let _ = home.guard(|guard| guard.table_answered(now, &json));
+            }
+            Some(Ok(Err(_)) | Err(_)) | None => home.guard(|guard| guard.table_failed(now)),
+        }
+        home.resume_all();
+        self.link.clone()
+    }
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        if !self.done {
+            let home = &self.link.home;
+            let now = self.link.now();
+            home.guard(|guard| guard.table_failed(now));
+            home.resume_all();
         }
     }
 }
 
 /// A handler ready to run. Dropped without having run, it answers that it did not.
-pub(crate) struct Job {
+pub(crate) struct Running {
     // Dropped first, so that its body is discarded before the request is answered.
     request: Option<Request>,
     open: Open,
@@ -64,9 +172,9 @@ struct Open {
     sent_by_others: bool,
 }
 
-impl Job {
+impl Running {
     /// Runs the handler; returns the link whose output is then to be sent.
-    pub(crate) fn run(mut self) -> Arc<Link> {
+    fn run(mut self) -> Arc<Link> {
         self.open.sent_by_others = true;
         let link = self.open.link.clone();
         if let Some(request) = self.request.take() {
@@ -109,7 +217,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         let link = &self.link;
         match self.task {
-            Task::Hear => link.home.request_ended(),
+            Task::Hear => link.home.leave(),
             Task::Answer(id, _) => {
                 let mut core = link.lock();
                 core.finished(link.now(), &link.home, id);

@@ -56,9 +56,12 @@ mod writer;
 pub use scamp_proto;
 pub use scamp_tls;
 
+pub use scamp_proto::auth::{Table, TableState, TicketKeys, VerifiedTicket};
 pub use scamp_proto::connection::Stats;
 pub use scamp_proto::note::Note;
-pub use scamp_proto::service::{Action, ActionError, IntoAction, Limits};
+pub use scamp_proto::service::{
+    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Stats as ServiceStats,
+};
 pub use scamp_proto::session::{AckPolicy, Change, ExchangeId, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
 pub use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, SendError};
@@ -68,9 +71,7 @@ pub use crate::actions::{Actions, Reply, Request};
 pub use crate::body::{Body, Chunks};
 pub use crate::client::{Client, ClientBuilder};
 pub use crate::reply::{IncomingReply, PendingReply, Response};
-pub use crate::service::{
-    Occurrence, Service, ServiceBuilder, ServiceHandle, ServiceNote, ServiceStats,
-};
+pub use crate::service::{Occurrence, Service, ServiceBuilder, ServiceHandle, ServiceNote};
 pub use crate::socket::{Patience, Socket, Transport};
 pub use crate::subscription::Subscription;
 pub use crate::writer::BodyWriter;

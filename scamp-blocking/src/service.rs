@@ -11,9 +11,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
+use scamp_proto::auth::{TableState, TicketKeys};
 use scamp_proto::note::Note;
-use scamp_proto::service::{ActionError, IntoAction, Limits};
+use scamp_proto::service::{
+    Access, ActionError, Guard, IntoAction, Limits, Name, Stats as ServiceStats,
+};
 use scamp_proto::session::{self, Session, Side};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{CloseReason, limits};
@@ -21,8 +25,8 @@ use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls,
 
 use crate::actions::{Actions, Reply, Request};
 use crate::handshakes::Handshakes;
-use crate::home::Home;
-use crate::link::{Clock, Link, STACK, Wait, reason_of};
+use crate::home::{Home, Links, TableSource};
+use crate::link::{Link, STACK, Wait, reason_of};
 use crate::socket::{Socket, Transport, files, wait_for};
 use crate::waiters::Key;
 
@@ -40,7 +44,7 @@ use crate::waiters::Key;
 /// # let identity = scamp_blocking::Identity::from_pem(certificate, key)?;
 ///
 /// let service = Service::builder(identity)
-///     .action("Greetings.hello", |mut request| {
+///     .action(("Greetings.hello", "noauth"), |mut request| {
 ///         Ok(Reply::new(format!("Hello {}", request.text()?)))
 ///     })?
 ///     .bind("127.0.0.1:0")?;
@@ -112,8 +116,8 @@ impl Service {
                 Err(error) => {
                     self.shared
                         .tell(None, Occurrence::AcceptFailed(error.to_string()));
-                    let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
-                    let _ = wait_for(&mut fds, Some(delay));
+                    // What a connection leaves behind when it goes may be what is missing.
+                    self.shared.wait_gone(delay);
                     delay = (delay * 2).min(LONGEST_DELAY);
                 }
             }
@@ -140,6 +144,12 @@ pub struct ServiceBuilder {
     session: session::Config,
     limits: Limits,
     actions: Actions,
+    guard: Guard,
+    table_source: Option<TableSource>,
+    name: Option<Name>,
+    has_queue_depth: bool,
+    has_documentation: bool,
+    documents_all: bool,
 }
 
 impl ServiceBuilder {
@@ -153,6 +163,12 @@ impl ServiceBuilder {
             },
             limits: Limits::for_files(files()),
             actions: Actions::default(),
+            guard: Guard::default(),
+            table_source: None,
+            name: None,
+            has_queue_depth: true,
+            has_documentation: true,
+            documents_all: false,
         }
     }
 
@@ -188,6 +204,87 @@ impl ServiceBuilder {
     pub fn on_notify(self, listener: impl Fn(Request) + Send + Sync + 'static) -> Self {
         Self {
             actions: self.actions.on_notify(listener),
+            ..self
+        }
+    }
+
+    /// Sets what becomes of requests for actions that nothing is said about: they are refused, unless
+    /// this says otherwise (T-9).
+    pub fn default_access(self, access: Access) -> Self {
+        Self {
+            actions: self.actions.default_access(access),
+            ..self
+        }
+    }
+
+    /// Sets the keys that tickets are verified with; without any, no ticket is valid.
+    pub fn tickets(mut self, keys: TicketKeys) -> Self {
+        self.guard.set_keys(keys);
+        self
+    }
+
+    /// Sets how far the clocks of those who issue tickets may be from ours (`ticket.clock_skew`).
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.guard.set_skew(skew);
+        self
+    }
+
+    /// Sets the authorization table (T-13). One that is [`remote`](TableState::remote) is fetched
+    /// with what [`table_source`](Self::table_source) sets.
+    pub fn table(mut self, table: TableState) -> Self {
+        self.guard.set_table(table);
+        self
+    }
+
+    /// Sets what fetches the authorization table, as JSON; its errors are for logs. It runs on a
+    /// thread of its own, one at a time, and must come to an end.
+    pub fn table_source(
+        self,
+        fetch: impl Fn() -> Result<Bytes, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            table_source: Some(Arc::new(fetch)),
+            ..self
+        }
+    }
+
+    /// Sets the sector the service is in; `main` unless set.
+    pub fn sector(mut self, sector: &str) -> Self {
+        self.guard.set_sector(sector);
+        self
+    }
+
+    /// Names the service, for its identity and for `NAME.queue_depth` (V-3, V-8).
+    pub fn name(self, name: Name) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
+    }
+
+    /// Sets whether a service with a name offers `NAME.queue_depth`; it does unless told otherwise
+    /// (V-8).
+    pub fn queue_depth(self, is_offered: bool) -> Self {
+        Self {
+            has_queue_depth: is_offered,
+            ..self
+        }
+    }
+
+    /// Sets whether `_meta.documentation` is offered, which lists the actions that are `public`; it
+    /// is unless told otherwise (V-8).
+    pub fn documentation(self, is_offered: bool) -> Self {
+        Self {
+            has_documentation: is_offered,
+            ..self
+        }
+    }
+
+    /// Sets whether `_meta.documentation` lists actions that are not `public`, too; those that are
+    /// `secret` never.
+    pub fn documentation_all(self, all: bool) -> Self {
+        Self {
+            documents_all: all,
             ..self
         }
     }
@@ -237,6 +334,11 @@ impl ServiceBuilder {
         waker.set_nonblocking(true)?;
         let fault =
             |error: ConfigError| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        let mut actions = self.actions;
+        actions.build_in(
+            self.name.as_ref().filter(|_| self.has_queue_depth),
+            self.has_documentation.then_some(self.documents_all),
+        );
         let tls = match (self.identity, self.tls) {
             (None, _) => None,
             (Some(identity), None) => Some(ServerTls::new(identity)),
@@ -244,14 +346,18 @@ impl ServiceBuilder {
                 Some(ServerTls::with_options(identity, &options).map_err(fault)?)
             }
         };
-        let mut home = Home::new(self.actions, true);
+        let mut home = Home::new(actions, true).with_guard(self.guard, self.table_source);
         home.max_active = self.limits.max_requests_per_connection;
         home.max_requests = self.limits.max_requests;
         home.max_body = self.session.connection.max_body;
-        Ok(Service {
-            address: listener.local_addr()?,
-            listener,
-            shared: Arc::new(Shared {
+        let address = listener.local_addr()?;
+        let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
+            let all = shared.clone();
+            let links: Links =
+                Box::new(move || all.upgrade().map(|all| all.links()).unwrap_or_default());
+            // It is new, so nothing is set yet.
+            let _ = home.links.set(links);
+            Shared {
                 home: Arc::new(home),
                 tls,
                 session: self.session,
@@ -267,7 +373,13 @@ impl ServiceBuilder {
                 octets_in: AtomicU64::new(0),
                 octets_out: AtomicU64::new(0),
                 protocol_errors: AtomicU64::new(0),
-            }),
+                refused: AtomicU64::new(0),
+            }
+        });
+        Ok(Service {
+            address,
+            listener,
+            shared,
             wake,
         })
     }
@@ -348,6 +460,10 @@ impl ServiceHandle {
             bytes_in: octets_in,
             bytes_out: octets_out,
             protocol_errors: shared.protocol_errors.load(Ordering::Relaxed),
+            announcements_sent: 0,
+            connections_refused: shared.refused.load(Ordering::Relaxed),
+            handshakes: shared.stage().handshakes.len(),
+            memory: shared.held.load(Ordering::Relaxed),
         }
     }
 
@@ -368,27 +484,6 @@ impl fmt::Debug for ServiceHandle {
             .field("stats", &self.stats())
             .finish()
     }
-}
-
-/// Counters of a service (V-11).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ServiceStats {
-    /// Connections accepted.
-    pub total_clients_accepted: u64,
-    /// Connections there are now.
-    pub open_connections: usize,
-    /// Requests and notifications given to a handler.
-    pub requests_started: u64,
-    /// Requests and notifications in a handler now.
-    pub requests_active: usize,
-    /// Requests whose handler reported an error, or panicked.
-    pub requests_failed: u64,
-    /// Octets received, without TLS.
-    pub bytes_in: u64,
-    /// Octets sent, without TLS.
-    pub bytes_out: u64,
-    /// Connections that ended because their peer broke a rule.
-    pub protocol_errors: u64,
 }
 
 /// Something worth a line in a log.
@@ -434,6 +529,7 @@ struct Shared {
     octets_in: AtomicU64,
     octets_out: AtomicU64,
     protocol_errors: AtomicU64,
+    refused: AtomicU64,
 }
 
 #[derive(Default)]
@@ -480,7 +576,7 @@ impl Shared {
         transport: Box<dyn Transport>,
         address: Option<SocketAddr>,
     ) -> io::Result<()> {
-        let clock = Clock::start();
+        let clock = self.home.clock;
         let session = Session::new(self.session.clone(), Side::Server, clock.now());
         let machine = match &self.tls {
             None => Channel::Plain(Box::new(session)),
@@ -511,6 +607,7 @@ impl Shared {
             shared: self.clone(),
             number,
             link,
+            _gone: Gone(self.clone()),
         };
         // Shut down while it was being taken in, it is drained like the others.
         if self.is_stopping() {
@@ -559,6 +656,15 @@ impl Shared {
             drop(waited.unwrap_or_else(PoisonError::into_inner));
             self.links().iter().for_each(|link| link.tend());
             stage = self.stage();
+        }
+    }
+
+    /// Waits until a connection has gone, or the service is told to end, or the time is up.
+    fn wait_gone(&self, longest: Duration) {
+        let stage = self.stage();
+        if !self.is_stopping() {
+            // Woken for nothing, its caller only tries in vain.
+            drop(self.gone.wait_timeout(stage, longest));
         }
     }
 }
@@ -613,6 +719,7 @@ impl<'a> Door<'a> {
 
     fn admit(&self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
         if self.shared.is_full() {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
             self.shared.tell(Some(address), Occurrence::Refused);
             return Ok(());
         }
@@ -637,6 +744,17 @@ struct Connection {
     shared: Arc<Shared>,
     number: u64,
     link: Arc<Link>,
+    /// Told after the socket has been closed.
+    _gone: Gone,
+}
+
+/// Tells whoever waits, when it is dropped, that a connection has gone.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.gone.notify_all();
+    }
 }
 
 impl Connection {
@@ -705,7 +823,6 @@ impl Drop for Connection {
         stage.links.remove(&self.number);
         drop(stage);
         shared.open.fetch_sub(1, Ordering::Relaxed);
-        shared.gone.notify_all();
     }
 }
 

@@ -356,10 +356,53 @@ impl core::fmt::Display for Phase {
     }
 }
 
+/// Why a call was given to no service: nothing of it has left (S-30, D-43).
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum DispatchError {
+    /// No service that is known offers the action.
+    #[error("no service offers {0}: is one running, and is the discovery cache being written?")]
+    NotFound(String),
+    /// Services offer the action, and none of them may (Z-4).
+    #[error("{0} is announced, but bus.authorized_services lists no service that may offer it")]
+    NotAuthorized(String),
+    /// Services offer the action, but not under the envelope (H-9).
+    #[error("{action} is not offered under envelope {envelope}")]
+    UnsupportedEnvelope {
+        /// The action.
+        action: String,
+        /// The envelope that was asked for.
+        envelope: String,
+    },
+    /// What is known of services is too old to be relied on (D-36).
+    #[error("the discovery cache is stale: is the cache manager running?")]
+    StaleCache,
+    /// No connection to a service could be made (S-30).
+    #[error("Connection could not be established to {uri}: {reason}")]
+    NotEstablished {
+        /// Where the service was to be.
+        uri: String,
+        /// What went wrong.
+        reason: CloseReason,
+    },
+    /// No connection to a service was there before the deadline (S-21).
+    #[error("RPC Timeout: no connection within {0:?}")]
+    Timeout(Duration),
+    /// The requester begins nothing new (S-35).
+    #[error("the requester is draining")]
+    Draining,
+    /// As many calls as may wait for a connection wait already.
+    #[error("{0} calls wait for a connection already")]
+    TooManyWaiting(usize),
+}
+
 /// Why a call brought no result: what the faces return.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum CallError {
+    /// No service was found or reached; nothing of the request has left.
+    #[error("{0}")]
+    NotDispatched(#[from] DispatchError),
     /// The request could not be sent; nothing of it has left.
     #[error("request was not sent: {0}")]
     NotSent(#[from] SendError),
@@ -378,10 +421,28 @@ impl CallError {
     /// Whether the request was certainly not processed, so that it may be sent again (H-13).
     pub fn is_dispatch_failure(&self) -> bool {
         match self {
-            Self::NotSent(_) => true,
+            Self::NotDispatched(_) | Self::NotSent(_) => true,
             Self::NoReply(error) => error.is_dispatch_failure(),
             Self::Remote(error) => error.is_dispatch_failure(),
             Self::Body(_) => false,
+        }
+    }
+
+    /// The `error_code` that says this to somebody else: the table after H-13.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NotDispatched(error) => match error {
+                DispatchError::NotFound(_) => "no_action",
+                DispatchError::NotAuthorized(_) => "authz",
+                DispatchError::UnsupportedEnvelope { .. } => "bad_request",
+                DispatchError::TooManyWaiting(_) => "overloaded",
+                DispatchError::StaleCache
+                | DispatchError::NotEstablished { .. }
+                | DispatchError::Timeout(_)
+                | DispatchError::Draining => "transport",
+            },
+            Self::Remote(error) => &error.code,
+            Self::NotSent(_) | Self::NoReply(_) | Self::Body(_) => "transport",
         }
     }
 }

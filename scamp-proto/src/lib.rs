@@ -40,6 +40,7 @@ extern crate std;
 
 #[cfg(feature = "auth")]
 pub mod auth;
+pub mod config;
 pub mod connection;
 #[cfg(feature = "discovery")]
 pub mod discovery;
@@ -50,6 +51,9 @@ pub mod note;
 mod ordered;
 mod outbox;
 mod rand;
+#[cfg(feature = "discovery")]
+pub mod requester;
+#[cfg(feature = "auth")]
 pub mod service;
 pub mod session;
 #[cfg(feature = "sim")]
@@ -60,8 +64,8 @@ pub mod wire;
 pub use connection::Connection;
 pub use duplex::{Duplex, End};
 pub use error::{
-    BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError, Violation,
-    ViolationKind,
+    BodyError, CallError, CloseReason, DispatchError, ExchangeError, Loss, Phase, SendError,
+    Violation, ViolationKind,
 };
 pub use outbox::Outbox;
 pub use rand::Rng;

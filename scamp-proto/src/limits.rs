@@ -96,6 +96,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a request may take when nothing else is said (S-20: Perl and JS).
 pub const RPC_TIMEOUT: Duration = Duration::from_secs(75);
 
+/// What is added to the time limit that an action's flag `tN` gives (S-21: Perl, JS and C#).
+pub const FLAG_TIMEOUT_ADDED: Duration = Duration::from_secs(5);
+
 /// Largest collected body, in octets (A-13: C# takes 10 MiB for replies, 1 MB for requests).
 pub const COLLECTED_BODY: usize = 16 * 1024 * 1024;
 
@@ -228,6 +231,31 @@ pub const MEM_BUDGET: usize = 512 * 1024 * 1024;
 
 /// How long requests in progress may take to end at shutdown (V-12: RS's value).
 pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(30);
+
+/// How long new requests are still taken after a service began to leave (V-12: JS's value).
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Waiting after the first failure to establish a connection; it doubles with each (S-34).
+pub const RECONNECT_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest waiting after a failure to establish a connection, before jitter (S-34).
+pub const RECONNECT_MOST: Duration = Duration::from_secs(10);
+
+/// How far waiting before a reconnect strays, in percent either way (S-34).
+pub const RECONNECT_JITTER: u64 = 20;
+
+/// A connection that stayed up this long is forgiven its failures (S-34).
+pub const RECONNECT_STEADY: Duration = Duration::from_secs(10);
+
+/// The span that pinned connections spread their first attempt over after a loss, so that the
+/// clients of one server do not all come back at once (F-13).
+pub const RECONNECT_SPREAD: Duration = Duration::from_millis(1500);
+
+/// A place without connections and without anybody waiting is forgotten after this long.
+pub const PLACE_KEPT: Duration = Duration::from_secs(300);
+
+/// Calls of one requester that wait for a connection.
+pub const WAITING_CALLS: usize = 16_384;
 
 /// Longest announcement, in octets, before compression (D-5).
 pub const ANNOUNCEMENT: usize = 4 * 1024 * 1024;

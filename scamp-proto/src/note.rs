@@ -22,6 +22,8 @@ pub struct Note {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum What {
+    /// A ticket or token that was presented does not count, and why (T-5); the peer is not told.
+    BadTicket(String),
     /// A header has a known field whose value cannot be used; the message was set aside (H-3).
     BadHeader(&'static str),
     /// An event's body, or one record of it, cannot be used and was skipped (S-41).
@@ -44,6 +46,7 @@ pub enum What {
 impl core::fmt::Display for What {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
+            Self::BadTicket(text) => write!(f, "ticket does not count: {text}"),
             Self::BadHeader(field) => write!(f, "header field {field} cannot be used"),
             Self::BadRecord => f.write_str("event record cannot be used"),
             Self::LimitHit(name, value) => write!(f, "limit {name} = {value} reached"),
@@ -67,6 +70,7 @@ impl What {
             Self::UncleanClose => 5,
             Self::UnknownMessageType(_) => 6,
             Self::RequestRefused(_) => 7,
+            Self::BadTicket(_) => 8,
         }
     }
 }
@@ -74,7 +78,7 @@ impl What {
 /// Lets ten notes of a kind pass at once, then one a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes {
-    kinds: [Kind; 8],
+    kinds: [Kind; 9],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +94,7 @@ impl Notes {
             kinds: [Kind {
                 bucket,
                 suppressed: 0,
-            }; 8],
+            }; 9],
         }
     }
 

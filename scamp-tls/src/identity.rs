@@ -147,7 +147,7 @@ pub enum IdentityError {
     NoKey,
 }
 
-fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
+pub(crate) fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     PrivateKeyDer::from_pem_slice(text).map_err(|error| {
         // PKCS#8 says it in the label, PKCS#1 in a line below it, which breaks the base64.
         if text
@@ -164,7 +164,7 @@ fn read_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     })
 }
 
-fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
+pub(crate) fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
     match key {
         PrivateKeyDer::Pkcs1(key) => der::pkcs1_bits(key.secret_pkcs1_der()),
         PrivateKeyDer::Pkcs8(key) => der::pkcs8_bits(key.secret_pkcs8_der()),
@@ -172,7 +172,7 @@ fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
     }
 }
 
-fn check_size(bits: Option<usize>) -> Result<(), IdentityError> {
+pub(crate) fn check_size(bits: Option<usize>) -> Result<(), IdentityError> {
     match bits {
         Some(bits) if bits < SMALLEST_RSA => Err(IdentityError::KeyTooSmall { bits }),
         Some(_) | None => Ok(()),

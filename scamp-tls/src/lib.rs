@@ -31,6 +31,9 @@
 //! | wait for the peer's close | 1 s | [`limits::CLOSE_LINGER`](scamp_proto::limits::CLOSE_LINGER) (S-35) |
 //! | remembered sessions | 256 services | [`ClientTlsCache`] (L-5) |
 //!
+//! Beside TLS itself, this crate lends the core its RSA: [`Rsa`] checks the signatures of announcements
+//! and tickets, [`Identity`] and [`SigningKey`] make them.
+//!
 //! # Features
 //!
 //! `ring` (default) and `aws-lc-rs` choose the crypto provider; with both on, aws-lc-rs is taken, and
@@ -57,7 +60,10 @@ pub mod keygen;
 mod loss;
 mod options;
 mod pin;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+mod rsa;
 mod server;
+mod sign;
 mod tls;
 mod verifier;
 
@@ -71,5 +77,8 @@ pub use identity::{Identity, IdentityError};
 pub use options::default_provider;
 pub use options::{ConfigError, Options, Versions};
 pub use pin::{Peer, Pin};
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+pub use rsa::Rsa;
 pub use server::ServerTls;
+pub use sign::SigningKey;
 pub use tls::{HANDSHAKE_OCTETS, Tls};

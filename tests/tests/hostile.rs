@@ -14,10 +14,11 @@ mod process;
 #[path = "support/raw.rs"]
 mod raw;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use face::{CERTIFICATE, Client, Face, PATIENCE, bounded, identity, until};
 use process::{CROWD, Honest, LIMIT, Service};
@@ -25,8 +26,9 @@ use raw::{Raw, packet, request, whole_request};
 use scamp_proto::error::{Loss, Untrusted};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{CallError, CloseReason, ExchangeError};
-use scamp_tests::naive::PacketType;
+use scamp_tests::naive::{Packet, PacketType};
 use scamp_tls::default_provider;
+use serde_json::Value;
 
 use scamp_tls::rustls::pki_types::pem::PemObject;
 use scamp_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -74,6 +76,7 @@ against!(
     b17_small_behind_large
     b18_two_packets_as_large_as_allowed
     b20_a_panic_among_a_hundred
+    b23_slow_readers
 );
 
 /// The service's part of this file; without the word it does nothing.
@@ -129,21 +132,33 @@ fn b4_headers_without_end(service: &mut Service) {
     service.assert_growth_within(8);
 }
 
-/// B-5, HD-24: 180 MB of headers whose messages never end cost what may be unread, and no more; what
-/// cannot be shed ends its connection.
+/// B-5, HD-24: 180 MB of headers whose messages never end cost what may be unread, and no more; each
+/// request that does not fit is answered, once.
 fn b5_large_headers_never_finished(service: &mut Service) {
     let mut raw = Raw::connect(&service.address);
     let text = "x".repeat(120_000);
     let sent = raw.send_all(1500, |n| {
+        let id = n + 1;
         let header = format!(
-            r#"{{"type":"request","request_id":1{n},"action":"Echo.whole","text":"{text}"}}"#
+            r#"{{"type":"request","request_id":{id},"action":"Echo.whole","text":"{text}"}}"#
         );
         packet("HEADER", n, header)
     });
-    println!("{:?}: {sent} of 1500 sent", service.face);
-    if sent < 1500 {
-        service.assert_ended(1, "receiver stalled");
+    assert_eq!(sent, 1500);
+    raw.send(&whole_request(1500, "Echo.whole", "1234"));
+    let fit = (8 << 20) / text.len();
+    let answers = 1500 - fit + 1;
+    let is_header = |packet: &&Packet| packet.packet_type == PacketType::Header;
+    let packets = raw.wait_until(|packets| packets.iter().filter(is_header).count() >= answers);
+    let mut answered = BTreeSet::new();
+    for packet in packets.iter().filter(is_header) {
+        let header: Value = serde_json::from_slice(&packet.body).unwrap();
+        let id = header["request_id"].as_u64().unwrap();
+        assert!(answered.insert(id), "{id} is answered twice");
+        let overloaded = header["error_code"] == "overloaded";
+        assert_eq!(overloaded, id != 1501, "{header}");
     }
+    assert_eq!(answered.len(), answers);
     service.assert_growth_within(10);
 }
 
@@ -205,26 +220,17 @@ fn b9_large_replies_unread(service: &mut Service) {
     service.assert_growth_within(1);
     // The connection lives, and so does what is asked now.
     raw.send(&whole_request(8, "Count.octets", "12345"));
-    let packets = raw.wait_for(PacketType::Eof);
-    let given_up = packets
-        .iter()
-        .filter(|packet| packet.packet_type == PacketType::TxErr);
-    assert_eq!(given_up.count(), 8);
+    raw.wait_until(|packets| {
+        let count = |kind| packets.iter().filter(|p| p.packet_type == kind).count();
+        (count(PacketType::TxErr), count(PacketType::Eof)) == (8, 1)
+    });
 }
 
 /// B-10, A-5: an ACK that is no number ends the connection.
 fn b10_an_ack_that_is_no_number(service: &mut Service) {
     let mut raw = Raw::connect(&service.address);
     raw.send(&whole_request(0, "Big.reply", ""));
-    let mut octets = 0;
-    while octets < 65_536 {
-        assert!(raw.receive(1 << 16));
-        let packets = raw.packets();
-        let data = packets
-            .iter()
-            .filter(|packet| packet.packet_type == PacketType::Data);
-        octets = data.map(|packet| packet.body.len()).sum();
-    }
+    raw.wait_until(|packets| octets_of(packets, 0) >= 65_536);
     raw.send(&packet("ACK", 0, "65536x"));
     raw.wait_closed();
     service.assert_ended(1, "malformed ACK for message 0");
@@ -276,16 +282,18 @@ fn b17_small_behind_large(service: &mut Service) {
     raw.send(&whole_request(0, "Big.reply", ""));
     raw.send(&whole_request(1, "Echo.whole", "1234"));
     let packets = raw.wait_for(PacketType::Eof);
-    let octets_of = |msgno| -> usize {
-        let of_it = packets.iter().filter(|packet| packet.msgno == msgno);
-        let data = of_it.filter(|packet| packet.packet_type == PacketType::Data);
-        data.map(|packet| packet.body.len()).sum()
-    };
     // Replies are numbered as they begin, and the small one is the one that ends.
     let small = packets.last().unwrap().msgno;
-    assert_eq!(octets_of(small), 4);
-    let before = octets_of(1 - small);
+    assert_eq!(octets_of(&packets, small), 4);
+    let before = octets_of(&packets, 1 - small);
     assert!(before <= 98_304, "{before} octets of the large one first");
+}
+
+/// Octets that these packets bring of a message.
+fn octets_of(packets: &[Packet], msgno: u64) -> usize {
+    let of_it = packets.iter().filter(|packet| packet.msgno == msgno);
+    let data = of_it.filter(|packet| packet.packet_type == PacketType::Data);
+    data.map(|packet| packet.body.len()).sum()
 }
 
 /// B-18, W-6: two packets of the largest legal size at once are what they are.
@@ -334,6 +342,52 @@ fn b20_a_panic_among_a_hundred(service: &mut Service) {
     assert_eq!(client.call("Echo.whole", "1").unwrap(), "1");
 }
 
+/// B-23, HD-31: whoever asks for more than the system's buffers hold, and takes an octet now and
+/// then, is closed. Each reply fits its window, so that nothing but the transport holds it up.
+fn b23_slow_readers(service: &mut Service) {
+    let mut raw = Raw::connect_narrow(&service.address);
+    raw.send_all(400, |n| whole_request(n, "Some.reply", ""));
+    let start = Instant::now();
+    let reader = std::thread::spawn(move || {
+        while raw.receive(1) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    service.assert_ended(1, "peer stalled");
+    assert!(start.elapsed() > LIMIT / 2);
+    // It still reads what the system holds for it.
+    drop(reader);
+    until("and its handlers", || service.report().active <= 1);
+}
+
+/// B-13, HD-17: more connections than a service may have files, and then none, and it serves again
+/// within a second.
+#[test]
+fn b13_more_connections_than_files() {
+    bounded(|| {
+        for face in [Face::Blocking, Face::Tokio] {
+            let mut service = Service::with_files(face, 64);
+            let many: Vec<_> = (0..120)
+                .map(|_| TcpStream::connect(&service.address).unwrap())
+                .collect();
+            until("it has as many as it takes", || {
+                service.report().connections >= 48
+            });
+            drop(many);
+            let gone = Instant::now();
+            let client = loop {
+                match Client::connect(face, &service.address, identity().fingerprint().into()) {
+                    Ok(client) => break client,
+                    // Those before it may still be leaving.
+                    Err(error) => assert!(gone.elapsed() < SECOND, "{face:?}: {error}"),
+                }
+            };
+            assert!(gone.elapsed() < SECOND, "{face:?}");
+            assert_eq!(client.call("Echo.whole", "1").unwrap(), "1");
+        }
+    });
+}
+
 /// B-19, L-6, HD-10: the victim's certificate without its key gets nobody anything, in both versions
 /// of TLS.
 #[test]
@@ -377,3 +431,5 @@ fn impostor() -> CertifiedKey {
     let key = provider.key_provider.load_private_key(key).unwrap();
     CertifiedKey::new(vec![certificate], key)
 }
+
+const SECOND: Duration = Duration::from_secs(1);

@@ -161,23 +161,24 @@ fn echoes(count: usize, max_buffered: usize) -> (usize, usize) {
     (complete, most)
 }
 
-/// HD-24: echoes that block each other for ever with a pause alone come to an end, most of them
-/// whole, and no more is held than the bound and one piece of input.
+/// HD-24, HD-25: echoes that block each other for ever with a pause alone come to an end. Only the
+/// excess is shed, and no more is held than the bound and one piece of input.
 #[test]
 fn shedding_ends_what_pausing_cannot() {
-    for (count, bound) in [(32, 1 << 20), (64, 1 << 20), (128, 8 << 20), (128, 4 << 20)] {
+    for (count, bound, shed) in [
+        (32, 1 << 20, 16),
+        (64, 1 << 20, 48),
+        (128, 4 << 20, 64),
+        (128, 8 << 20, 0),
+        (256, 8 << 20, 128),
+    ] {
         let (complete, most) = echoes(count, bound);
-        assert!(
-            complete >= bound / 65_536 / 2,
-            "{complete} of {count} complete"
-        );
+        println!("{count} echoes, {bound} octets: {complete} complete, {most} held");
+        assert_eq!(count - complete, shed, "of {count} at {bound}");
         assert!(
             most <= bound + 131_072,
             "{most} held with a bound of {bound}"
         );
-        if count * 65_536 <= bound {
-            assert_eq!(complete, count, "nothing had to be shed (HD-25)");
-        }
     }
 }
 
@@ -210,22 +211,71 @@ fn the_largest_is_shed() {
     let due = START + Duration::from_secs(5);
     assert_eq!(pair.server.poll_timeout(), Some(due), "flow.shed_after");
     pair.server.handle_timeout(due);
-    assert!(pair.server.wants_read(), "below half the bound");
-    let mut reads = bodies
-        .iter()
-        .map(|(_, body)| sim_support::read_all(&mut pair.server, due, *body));
-    assert_eq!(reads.next(), Some((small.into_bytes(), Read::Pending)));
-    assert_eq!(
-        reads.next(),
-        Some((Vec::new(), Read::Failed(BodyError::Overloaded)))
-    );
-    assert_eq!(
-        reads.next(),
-        Some((Vec::new(), Read::Failed(BodyError::Overloaded)))
-    );
-    drop(reads);
+    assert!(pair.server.wants_read(), "no more than the bound");
+    let overloaded = (Vec::new(), Read::Failed(BodyError::Overloaded));
+    let newest = sim_support::read_all(&mut pair.server, due, bodies[2].1);
+    assert_eq!(newest, overloaded);
+    // It is given up, and nothing is taken of the others: what is too much now has had its time.
+    pair.server.discard(due, bodies[2].1);
+    let later = due + Duration::from_secs(1);
+    tell(&mut pair.server, later, &[("DATA", 0, &"x".repeat(250))]);
+    assert!(!pair.server.wants_read(), "A-10");
+    let soon = later + Duration::from_millis(5);
+    assert_eq!(pair.server.poll_timeout(), Some(soon));
+    pair.server.handle_timeout(soon);
+    assert!(pair.server.wants_read(), "no more than the bound");
+    let read = |session: &mut Session, body| sim_support::read_all(session, soon, body);
+    assert_eq!(read(&mut pair.server, bodies[0].1), overloaded);
+    pair.server.discard(soon, bodies[0].1);
     let error = RemoteError::new("overloaded", "x");
-    assert_eq!(pair.server.reply_error(due, bodies[1].0, error), Ok(()));
+    assert_eq!(pair.server.reply_error(soon, bodies[0].0, error), Ok(()));
+    // Now something is taken, and the application has time again.
+    let stays = (large.into_bytes(), Read::Pending);
+    assert_eq!(read(&mut pair.server, bodies[1].1), stays);
+    tell(&mut pair.server, soon, &[("DATA", 1, &"x".repeat(1001))]);
+    assert!(!pair.server.wants_read(), "A-10");
+    let due = soon + Duration::from_secs(5);
+    assert_eq!(pair.server.poll_timeout(), Some(due));
+}
+
+/// HD-24, B-5: a message that is being collected costs its header, and can be shed like the others.
+#[test]
+fn headers_of_collected_messages_are_shed() {
+    let mut pair = pair_with(|config| config.connection.max_buffered = 1000);
+    let text = "x".repeat(400);
+    let mut bodies = Vec::new();
+    for n in 0..3 {
+        let header = format!(
+            "{{\"type\":\"request\",\"request_id\":{n},\"action\":\"A.b\",\"text\":\"{text}\"}}"
+        );
+        let packets = [("HEADER", n, &header[..]), ("DATA", n, "octets")];
+        tell(&mut pair.server, START, &packets);
+        for event in sim_support::events(&mut pair.server) {
+            if let Event::Request { body, .. } = event {
+                pair.server.collect(START, body, 100);
+                bodies.push(body);
+            }
+        }
+    }
+    assert!(!pair.server.wants_read(), "A-10");
+    let due = START + Duration::from_secs(5);
+    pair.server.handle_timeout(due);
+    assert!(pair.server.wants_read(), "no more than the bound");
+    assert_eq!(
+        sim_support::events(&mut pair.server)
+            .iter()
+            .filter(|event| matches!(event, Event::Readable(_)))
+            .collect::<Vec<_>>(),
+        [&Event::Readable(bodies[2])]
+    );
+    let shed = pair.server.take_whole(due, bodies[2]);
+    assert_eq!(shed, Err(BodyError::Overloaded));
+    // The others are complete as if nothing had been.
+    tell(&mut pair.server, due, &[("EOF", 0, ""), ("EOF", 1, "")]);
+    for body in &bodies[..2] {
+        assert_eq!(pair.server.take_whole(due, *body), Ok("octets".into()));
+    }
+    assert_eq!(pair.server.connection().buffered(), 0);
 }
 
 /// with nothing left to shed, a stalled receiver ends the connection.

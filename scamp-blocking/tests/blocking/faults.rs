@@ -1,17 +1,21 @@
 //! Peers that misbehave.
 
-use std::io::{Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use scamp_blocking::scamp_proto::session::{Config, Side};
 use scamp_blocking::{
-    BodyError, CallError, Client, CloseReason, ExchangeError, Limits, RequestOptions, Service,
+    BodyError, CallError, Client, CloseReason, ExchangeError, Limits, Occurrence, Patience, Pin,
+    RequestOptions, Service, ServiceHandle, Socket, Transport,
 };
 
 use crate::service::{Gate, gated};
-use crate::support::{Running, actions, bounded, head, octets, service, until};
+use crate::support::{Running, actions, bounded, head, identity, octets, service, until};
 
 fn packet(kind: &str, msgno: u64, body: &str) -> String {
     format!("{kind} {msgno} {}\r\n{body}END\r\n", body.len())
@@ -33,6 +37,7 @@ fn a_ping_is_answered_beside_a_slow_handler() {
         let gate2 = gate.clone();
         let service = Running::start(
             Service::plain()
+                .default_access(scamp_blocking::Access::Allow)
                 .action("Test.gate", move |_| {
                     gate2.pass();
                     Ok(scamp_blocking::Reply::new("passed"))
@@ -59,7 +64,7 @@ fn a_ping_is_answered_beside_a_slow_handler() {
 fn a_peer_that_reads_nothing() {
     bounded(|| {
         let service = Running::start(
-            actions(Service::plain())
+            actions(Service::plain().default_access(scamp_blocking::Access::Allow))
                 .action("Test.large", |_| {
                     Ok(scamp_blocking::Reply::new(octets(8 << 20)))
                 })
@@ -97,6 +102,7 @@ fn a_stalled_peer_is_given_up() {
         config.connection.max_queued = 64 << 20;
         let service = Running::start(
             Service::plain()
+                .default_access(scamp_blocking::Access::Allow)
                 .session(config)
                 .action("Test.large", |_| {
                     Ok(scamp_blocking::Reply::new(octets(32 << 20)))
@@ -106,14 +112,101 @@ fn a_stalled_peer_is_given_up() {
         let mut raw = service.raw();
         raw.write_all(request(0, "Test.large", "").as_bytes())
             .unwrap();
-        until("it is given up", || {
-            service.handle.notes().iter().any(|note| {
-                matches!(
-                    note.what,
-                    scamp_blocking::Occurrence::Closed(CloseReason::PeerStalled(_))
-                )
-            })
+        until("it is given up", || is_given_up(&service.handle));
+    });
+}
+
+fn is_given_up(service: &ServiceHandle) -> bool {
+    let stalled = |what| matches!(what, Occurrence::Closed(CloseReason::PeerStalled(_)));
+    service.notes().into_iter().any(|note| stalled(note.what))
+}
+
+/// A socket that takes some octets and then no more; a thread that only waits to write comes back
+/// when it is shut down, and not before.
+struct Choked {
+    socket: Socket,
+    room: AtomicUsize,
+    is_shut: Mutex<bool>,
+    shut: Condvar,
+}
+
+impl Transport for Choked {
+    fn receive(&self, room: &mut [u8], patience: Patience) -> io::Result<usize> {
+        self.socket.receive(room, patience)
+    }
+
+    fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        let take = |room: usize| room.checked_sub(len);
+        self.room
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+            .map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        self.socket.send(pieces)
+    }
+
+    fn wait_writable(&self, or_readable: bool, patience: Option<Duration>) -> io::Result<()> {
+        let is_shut = self.is_shut.lock().unwrap();
+        match or_readable {
+            true => {
+                let longest = patience.unwrap_or(Duration::MAX);
+                drop(
+                    self.shut
+                        .wait_timeout_while(is_shut, longest, |shut| !*shut),
+                );
+            }
+            false => drop(self.shut.wait_while(is_shut, |shut| !*shut)),
+        }
+        Ok(())
+    }
+
+    fn shutdown(&self) {
+        *self.is_shut.lock().unwrap() = true;
+        self.shut.notify_all();
+        self.socket.shutdown();
+    }
+}
+
+/// HD-31, HD-9, B-23: a stalled peer's connection is given up even with a farewell of TLS left to
+/// say, and a thread that does not come back from waiting to write.
+#[test]
+fn a_farewell_is_not_waited_for() {
+    bounded(|| {
+        let mut config = Config::new(Side::Server);
+        config.connection.write_timeout = Duration::from_millis(100);
+        config.connection.max_inflight = Some(0);
+        let service = Running::start(
+            Service::builder(identity())
+                .session(config)
+                .action("Test.large", |_| {
+                    Ok(scamp_blocking::Reply::new(octets(1 << 19)))
+                })
+                .unwrap(),
+        );
+        let (near, far) = UnixStream::pair().unwrap();
+        let choked = Choked {
+            socket: far.into(),
+            // Enough for a handshake, and not for the reply.
+            room: AtomicUsize::new(16_384),
+            is_shut: Mutex::default(),
+            shut: Condvar::new(),
+        };
+        service.handle.adopt(choked).unwrap();
+        let client = Client::builder(Pin::AnyCertificate)
+            .over("127.0.0.1", Socket::from(near))
+            .unwrap();
+        let (body, reply) = client
+            .request(head("Test.large"), &RequestOptions::default())
+            .unwrap();
+        body.finish().unwrap();
+        until("its handler has done its part", || {
+            let stats = service.handle.stats();
+            (stats.requests_started, stats.requests_active) == (1, 0)
         });
+        // The connection's own thread reads this, and from then on knows how late it may get.
+        client.notify("").unwrap();
+        let error = reply.wait().err().unwrap();
+        assert!(matches!(error, CallError::NoReply(_)), "{error:?}");
+        until("it is given up", || is_given_up(&service.handle));
     });
 }
 
@@ -242,7 +335,9 @@ fn silent_peers_make_room() {
 #[test]
 fn a_flood_ends_its_connection() {
     bounded(|| {
-        let service = Running::start(actions(Service::plain()));
+        let service = Running::start(actions(
+            Service::plain().default_access(scamp_blocking::Access::Allow),
+        ));
         let mut raw = service.raw();
         let header = r#"{"type":"request","request_id":1,"action":"Test.echo"}"#;
         for number in 0..200_000 {

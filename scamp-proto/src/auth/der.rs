@@ -1,8 +1,10 @@
 //! The little of X.509 that SCAMP needs: a certificate's public key.
 //!
 //! A walk of our own rather than a library's parser, since libraries insist on X.509 v3 and peers
-//! have v1 certificates too (L-8, D-8). Nothing here allocates; every length is checked against what is
+//! have v1 certificates too (L-8, D-8). Reading allocates nothing; every length is checked against what is
 //! there; indefinite and non-minimal lengths are refused.
+
+use alloc::vec::Vec;
 
 /// A subjectPublicKeyInfo, inside the DER it was found in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,6 +60,47 @@ impl<'a> PublicKey<'a> {
         }
         Walk(sole(self.key, SEQUENCE)?).next(INTEGER).map(bits)
     }
+
+    /// The public exponent of an RSA key; `None` if it is of another kind, or over 64 bits.
+    pub fn rsa_exponent(&self) -> Option<u64> {
+        self.rsa_bits()?;
+        let mut key = Walk(sole(self.key, SEQUENCE)?);
+        key.next(INTEGER)?;
+        let exponent = key.next(INTEGER)?;
+        (bits(exponent) <= 64).then(|| {
+            exponent
+                .iter()
+                .fold(0, |value, octet| value << 8 | u64::from(*octet))
+        })
+    }
+}
+
+/// The subjectPublicKeyInfo of an RSA public key in PKCS#1 form; `None` if it is none.
+pub fn rsa_key_info(pkcs1: &[u8]) -> Option<Vec<u8>> {
+    let mut key = Walk(sole(pkcs1, SEQUENCE)?);
+    key.next(INTEGER)?;
+    key.next(INTEGER)?;
+    let oid = element(OBJECT_IDENTIFIER, &[RSA_ENCRYPTION])?;
+    let algorithm = element(SEQUENCE, &[&oid, NULL])?;
+    let key = element(BIT_STRING, &[&[0], pkcs1])?;
+    element(SEQUENCE, &[&algorithm, &key])
+}
+
+/// An element with this content, the parts one after the other.
+fn element(tag: u8, parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let content = parts.concat();
+    let len = u32::try_from(content.len()).ok()?.to_be_bytes();
+    let significant = len.iter().skip_while(|digit| **digit == 0);
+    let mut out = Vec::from([tag]);
+    match content.len() {
+        0..=0x7F => out.push(len.last().copied()?),
+        _ => {
+            out.push(0x80 | u8::try_from(significant.clone().count()).ok()?);
+            out.extend(significant);
+        }
+    }
+    out.extend(content);
+    Some(out)
 }
 
 /// The size of an RSA private key in bits, in PKCS#1 form; `None` if it is none.
@@ -131,6 +174,9 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 /// `[0]`, constructed: the version, which v1 leaves out.
 const EXPLICIT_VERSION: u8 = 0xA0;
+
+/// The parameters of an RSA key, tag and length included.
+const NULL: &[u8] = &[0x05, 0x00];
 
 /// 1.2.840.113549.1.1.1
 const RSA_ENCRYPTION: &[u8] = &[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01];

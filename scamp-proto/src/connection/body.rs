@@ -23,42 +23,50 @@ pub(super) struct Body {
 ///
 /// With a reader that drops what it has read, receiving needs no new memory at all.
 #[derive(Debug, Default)]
-pub(super) struct Spare(VecDeque<BytesMut>);
+pub(super) struct Spare {
+    chunks: VecDeque<BytesMut>,
+    /// Octets of memory made since some was last given back: more than that is not in `chunks`.
+    made: usize,
+}
 
 impl Spare {
     /// Memory for `need` octets, used again if it fits well.
     #[inline]
     fn take(&mut self, need: usize) -> BytesMut {
-        if let Some(mut oldest) = self.0.pop_front() {
+        if let Some(mut oldest) = self.chunks.pop_front() {
             if oldest.try_reclaim(need) {
                 if oldest.capacity() <= need + need / 4 {
                     return oldest;
                 }
             } else if !oldest.try_reclaim(1) {
                 // It is not too small; its reader has not dropped it yet.
-                self.0.push_back(oldest);
+                self.chunks.push_back(oldest);
             }
         }
+        self.made += need;
         BytesMut::with_capacity(need)
     }
 
     #[inline]
     fn give(&mut self, used: BytesMut) {
         if self.is_full() {
-            self.0.pop_front();
+            self.chunks.pop_front();
         }
-        self.0.push_back(used);
+        self.chunks.push_back(used);
     }
 
     #[inline]
     fn is_full(&self) -> bool {
-        self.0.len() >= SPARES
+        self.chunks.len() >= SPARES
     }
 
     /// Gives memory back; an idle connection keeps none worth mentioning (performance 3, rule 12).
     pub(super) fn release(&mut self) {
-        let each = SPARE_IDLE / self.0.len().max(1);
-        self.0.retain_mut(|spare| !spare.try_reclaim(each + 1));
+        if self.made > SPARE_IDLE {
+            self.made = 0;
+            let each = SPARE_IDLE / self.chunks.len().max(1);
+            self.chunks.retain_mut(|spare| !spare.try_reclaim(each + 1));
+        }
     }
 }
 

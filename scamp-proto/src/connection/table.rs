@@ -74,7 +74,9 @@ impl<T> Table<T> {
         };
         *message = None;
         self.taken -= 1;
-        if place == 0 || self.taken == 0 {
+        if self.row.len() < ROW_IDLE {
+            // Not worth it yet.
+        } else if place == 0 || self.taken == 0 {
             self.drop_gone();
         } else if self.row.len() > 2 * self.taken + SLACK {
             self.move_old();

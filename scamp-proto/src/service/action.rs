@@ -1,16 +1,32 @@
 //! What a service offers.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use thiserror::Error;
 
+use super::access::Access;
+use super::builtin::Builtin;
+use super::name::Name;
 use crate::limits::{ACTION, COLLECTED_BODY};
 use crate::wire::RemoteError;
 
-/// One action of a service: its name, and how it wants its requests.
+/// One action of a service: its name, who may call it, and how it wants its requests.
+///
+/// ```
+/// use scamp_proto::service::Action;
+///
+/// let wave = Action::parse("Greetings.wave~2")?.requires(&[20]).flags("update,t30");
+/// assert_eq!((wave.name(), wave.version()), ("Greetings.wave", 2));
+/// assert_eq!(wave.flags_text(), "update,t30");
+/// let hello = Action::parse("Greetings.hello")?.noauth();
+/// assert!(hello.is_noauth());
+/// # Ok::<(), scamp_proto::service::ActionError>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Action {
     name: String,
@@ -18,6 +34,14 @@ pub struct Action {
     envelopes: Vec<String>,
     streaming: bool,
     max_body: usize,
+    /// In order, each once, without a time limit (D-17).
+    flags: BTreeSet<String>,
+    /// Seconds a request may take (`tN`).
+    limit: Option<u32>,
+    /// Privileges that a caller must have, in the order given.
+    required: Vec<u64>,
+    /// What documentation shows, as HTML.
+    html: String,
 }
 
 /// Why an action cannot be registered.
@@ -60,7 +84,55 @@ impl Action {
             envelopes: Vec::from(["json".to_owned()]),
             streaming: false,
             max_body: COLLECTED_BODY,
+            flags: BTreeSet::new(),
+            limit: None,
+            required: Vec::new(),
+            html: String::new(),
         })
+    }
+
+    /// Lets anybody call it: no ticket is asked for (T-9, step 2).
+    ///
+    /// A valid ticket still reaches the handler.
+    pub fn noauth(self) -> Self {
+        self.flags("noauth")
+    }
+
+    /// Serves only callers whose ticket has all of these privileges (T-9, step 3).
+    ///
+    /// An authorization table may ask for more, never for less (T-10). An action that is
+    /// [`noauth`](Self::noauth) asks for none.
+    pub fn requires(mut self, privileges: &[u64]) -> Self {
+        self.required.extend_from_slice(privileges);
+        self
+    }
+
+    /// Adds flags, a list with commas such as `read,public,t30` (D-17).
+    ///
+    /// `noauth` is as [`noauth`](Self::noauth), `tN` is a time limit of `N` seconds of which the last
+    /// one counts, from 1 to 86 400; what has no meaning here is announced all the same.
+    pub fn flags(mut self, list: &str) -> Self {
+        for flag in list
+            .split(',')
+            .map(str::trim)
+            .filter(|flag| !flag.is_empty())
+        {
+            match time_limit(flag) {
+                Some(seconds) => self.limit = Some(seconds),
+                None => {
+                    self.flags.insert(flag.to_owned());
+                }
+            }
+        }
+        self
+    }
+
+    /// Describes it for `_meta.documentation`, as HTML (V-8).
+    pub fn html(self, html: impl Into<String>) -> Self {
+        Self {
+            html: html.into(),
+            ..self
+        }
     }
 
     /// Offers the action under these envelopes; an empty list is any.
@@ -107,6 +179,53 @@ impl Action {
         self.max_body
     }
 
+    /// The envelopes it is offered under; none is any.
+    pub fn offered_envelopes(&self) -> &[String] {
+        &self.envelopes
+    }
+
+    /// Whether it has this flag; a time limit is none.
+    pub fn has_flag(&self, flag: &str) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// Whether anybody may call it.
+    pub fn is_noauth(&self) -> bool {
+        self.has_flag("noauth")
+    }
+
+    /// The privileges a caller must have, as far as the code says.
+    pub fn required(&self) -> &[u64] {
+        &self.required
+    }
+
+    /// How long a request may take, from being complete to the end of its reply (S-20).
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.limit
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Its flags as they are announced: sorted, the time limit last (D-17).
+    pub fn flags_text(&self) -> String {
+        let mut text = String::new();
+        for flag in self.all_flags() {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            text.push_str(&flag);
+        }
+        text
+    }
+
+    pub(super) fn all_flags(&self) -> impl Iterator<Item = String> {
+        let limit = self.limit.map(|seconds| format!("t{seconds}"));
+        self.flags.iter().cloned().chain(limit)
+    }
+
+    pub(super) fn documentation(&self) -> &str {
+        &self.html
+    }
+
     fn takes(&self, envelope: &str) -> bool {
         self.envelopes.is_empty() || self.envelopes.iter().any(|own| own == envelope)
     }
@@ -140,6 +259,28 @@ impl IntoAction for String {
     }
 }
 
+/// An action that was set up further.
+impl IntoAction for Result<Action, ActionError> {
+    fn into_action(self) -> Result<Action, ActionError> {
+        self
+    }
+}
+
+/// A name and flags: `("Greetings.hello~1", "noauth,read")`.
+impl IntoAction for (&str, &str) {
+    fn into_action(self) -> Result<Action, ActionError> {
+        Ok(Action::parse(self.0)?.flags(self.1))
+    }
+}
+
+/// The seconds of a flag that is a time limit (S-21).
+fn time_limit(flag: &str) -> Option<u32> {
+    let digits = flag.strip_prefix('t')?;
+    let all = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
+    let seconds = digits.parse().ok().filter(|_| all);
+    seconds.filter(|seconds| (1..=86_400).contains(seconds))
+}
+
 /// The octets of a name, without regard to ASCII case.
 fn lower(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().map(|octet| octet.to_ascii_lowercase())
@@ -158,12 +299,23 @@ fn parse_version(text: &str) -> Result<u32, ActionError> {
 #[derive(Clone, Debug)]
 pub struct Actions<H> {
     /// By name without regard to ASCII case, and then by version.
-    table: Vec<(Action, H)>,
+    table: Vec<(Action, Server<H>)>,
+    default_access: Access,
+}
+
+/// What serves an action.
+#[derive(Clone, Debug)]
+pub(super) enum Server<H> {
+    Handler(H),
+    Builtin(Builtin),
 }
 
 impl<H> Default for Actions<H> {
     fn default() -> Self {
-        Self { table: Vec::new() }
+        Self {
+            table: Vec::new(),
+            default_access: Access::default(),
+        }
     }
 }
 
@@ -174,34 +326,81 @@ impl<H> Actions<H> {
     ///
     /// [`ActionError::Duplicate`]: names are compared without regard to ASCII case (V-5).
     pub fn insert(&mut self, action: Action, handler: H) -> Result<(), ActionError> {
+        self.add(action, Server::Handler(handler))
+    }
+
+    /// Removes an action; returns whether it was there.
+    pub fn remove(&mut self, name: &str, version: u32) -> bool {
+        let place = self.place(name, version);
+        if let Ok(place) = place {
+            self.table.remove(place);
+        }
+        place.is_ok()
+    }
+
+    /// Adds `NAME.queue_depth`, which tells how many requests are in handlers (V-8).
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    pub fn add_queue_depth(&mut self, name: &Name) -> Result<(), ActionError> {
+        let action = Action::parse(&format!("{name}.queue_depth"))?.noauth();
+        self.add(action, Server::Builtin(Builtin::QueueDepth))
+    }
+
+    /// Adds `_meta.documentation`, which lists the actions that are `public`, or `all` that are not
+    /// `secret` (V-8).
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    pub fn add_documentation(&mut self, all: bool) -> Result<(), ActionError> {
+        let action = Action::parse("_meta.documentation")?.noauth();
+        self.add(action, Server::Builtin(Builtin::Documentation { all }))
+    }
+
+    fn add(&mut self, action: Action, server: Server<H>) -> Result<(), ActionError> {
         match self.place(&action.name, action.version) {
             Ok(_) => Err(ActionError::Duplicate(format!(
                 "{}~{}",
                 action.name, action.version
             ))),
             Err(place) => {
-                self.table.insert(place, (action, handler));
+                self.table.insert(place, (action, server));
                 Ok(())
             }
         }
     }
 
-    /// The action a request asks for, or the error to answer it with (V-6).
-    ///
-    /// # Errors
-    ///
-    /// `no_action` for one that is not here, `bad_request` for an envelope it is not offered under.
-    pub fn find(
+    /// Sets what becomes of requests for actions that nothing is said about: refused, unless this
+    /// says otherwise (T-9, step 5).
+    pub fn set_default_access(&mut self, access: Access) {
+        self.default_access = access;
+    }
+
+    /// What becomes of requests for actions that nothing is said about.
+    pub fn default_access(&self) -> Access {
+        self.default_access
+    }
+
+    /// The action of this name and version.
+    pub fn get(&self, name: &str, version: u32) -> Option<&Action> {
+        let place = self.place(name, version).ok()?;
+        self.table.get(place).map(|(action, _)| action)
+    }
+
+    /// The action a request asks for, and what serves it, or the error to answer it with (V-6).
+    pub(super) fn find(
         &self,
         name: &str,
         version: u32,
         envelope: &str,
-    ) -> Result<(&Action, &H), RemoteError> {
+    ) -> Result<(&Action, &Server<H>), RemoteError> {
         let found = self
             .place(name, version)
             .ok()
             .and_then(|place| self.table.get(place));
-        let Some((action, handler)) = found else {
+        let Some((action, server)) = found else {
             return Err(RemoteError::new(
                 "no_action",
                 format!("No such action: {name}.v{version}"),
@@ -211,10 +410,10 @@ impl<H> Actions<H> {
             let text = format!("Unsupported envelope type: {envelope}");
             return Err(RemoteError::new("bad_request", text));
         }
-        Ok((action, handler))
+        Ok((action, server))
     }
 
-    /// All actions, by name and version.
+    /// All actions, by name and version, with those that are built in.
     pub fn iter(&self) -> impl Iterator<Item = &Action> {
         self.table.iter().map(|(action, _)| action)
     }
@@ -272,10 +471,9 @@ mod tests {
             add(&mut actions, "a.B", 3),
             Err(ActionError::Duplicate("a.B~1".into()))
         );
-        assert_eq!(
-            actions.find("a.b", 2, "json").map(|(_, handler)| *handler),
-            Ok(2)
-        );
+        let found = actions.find("a.b", 2, "json").expect("it is there");
+        assert!(matches!(found.1, Server::Handler(2)));
+        assert_eq!(actions.get("A.B", 1).map(Action::name), Some("A.b"));
         let code = |name: &str, version, envelope: &str| {
             actions
                 .find(name, version, envelope)
@@ -296,5 +494,39 @@ mod tests {
             code("A.b", 1, "JSON"),
             error("bad_request", "Unsupported envelope type: JSON")
         );
+    }
+
+    /// D-17, S-21: flags are sorted, the last valid time limit counts and comes last.
+    #[test]
+    fn flags() {
+        let action = |list: &str| Action::parse("A.b").expect("a name").flags(list);
+        for (list, text) in [
+            ("", ""),
+            ("read", "read"),
+            ("t5,update, read,,read", "read,update,t5"),
+            ("t5,t70", "t70"),
+            (
+                "t5,t0,t86401,t99999999999,t,tx",
+                "t,t0,t86401,t99999999999,tx,t5",
+            ),
+        ] {
+            assert_eq!(action(list).flags_text(), text, "{list}");
+        }
+        let limit = |list: &str| action(list).time_limit().map(|limit| limit.as_secs());
+        assert_eq!((limit("t86400"), limit("t86401")), (Some(86_400), None));
+        assert!(action("read,noauth").is_noauth() && !action("noauthx").is_noauth());
+        let both = ("A.b~2", "noauth").into_action().expect("a name");
+        assert!(both.is_noauth() && both.version() == 2);
+    }
+
+    /// V-5: what was removed is not there, and its name is free again.
+    #[test]
+    fn removal() {
+        let mut actions = Actions::default();
+        let action = || Action::parse("A.b").expect("a name");
+        assert_eq!(actions.insert(action(), 1), Ok(()));
+        assert!(!actions.remove("A.b", 2) && actions.remove("a.B", 1));
+        assert!(actions.is_empty() && !actions.remove("A.b", 1));
+        assert_eq!(actions.insert(action(), 2), Ok(()));
     }
 }

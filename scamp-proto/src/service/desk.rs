@@ -1,16 +1,49 @@
 //! Where the requests of one connection are taken in.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
+use alloc::string::ToString;
 
 use bytes::Bytes;
 
 use super::Actions;
+use super::access::{
+    Caller, Check, Checked, Guard, Need, Papers, TableAnswer, admit, decide, decide_by_table, need,
+    no_table,
+};
+use super::action::{Action, Server};
+use super::builtin::Builtin;
 use crate::Instant;
+use crate::auth::table::WaiterId;
 use crate::error::BodyError;
-use crate::limits::REQUESTS_PER_CONNECTION;
+use crate::limits::{REQUESTS_PER_CONNECTION, RPC_TIMEOUT};
+use crate::note::What;
 use crate::session::{Event, RecvId, ServeId, Session};
 use crate::wire::{Header, RemoteError};
+
+/// What the connections of a service have in common, as far as a [`Desk`] asks for it.
+pub trait House {
+    /// Counts one more request in a handler, unless that is one too many (V-10).
+    fn enter(&self) -> bool;
+
+    /// Counts one request less in a handler.
+    fn leave(&self);
+
+    /// Whether [`enter`](Self::enter) would say yes.
+    fn has_room(&self) -> bool;
+
+    /// Requests in handlers.
+    fn active(&self) -> usize;
+
+    /// The time of day, in seconds after 1970.
+    fn unix(&self) -> i64;
+
+    /// Whether the authorization table has a say ([`Guard::is_tabled`]).
+    fn is_tabled(&self) -> bool;
+
+    /// Uses the guard, and waits for nothing while it does.
+    fn guard<T>(&self, look: impl FnOnce(&mut Guard) -> T) -> T;
+}
 
 /// A request that may be started.
 #[derive(Debug)]
@@ -21,6 +54,8 @@ pub struct Job<'a, H> {
     pub header: Header,
     /// Its body.
     pub body: JobBody,
+    /// Who asks.
+    pub caller: Caller,
     /// What serves it.
     pub handler: &'a H,
 }
@@ -39,6 +74,11 @@ pub enum JobBody {
 pub enum Step<'a, H> {
     /// A request may be started.
     Start(Job<'a, H>),
+    /// Tickets are to be verified, elsewhere than here (HD-76): [`Check::run`], and then
+    /// [`Desk::checked`].
+    Check(Check),
+    /// The authorization table is to be fetched; then let every desk [`resume`](Desk::resume).
+    FetchTable,
     /// A request's connection is gone; its handler may stop.
     Cancel(ServeId),
     /// The event is not about requests.
@@ -50,11 +90,55 @@ pub enum Step<'a, H> {
 /// Takes in the requests of one connection, in the order of V-6.
 #[derive(Debug)]
 pub struct Desk {
+    /// Requests about which it is not decided yet whether they may be served.
+    deciding: BTreeMap<ServeId, Deciding>,
+    /// Their bodies.
+    unread: BTreeMap<RecvId, ServeId>,
+    /// When those who wait for the table have waited long enough.
+    deadlines: BTreeSet<(Instant, ServeId)>,
+    /// Those of them to be looked at again.
+    awake: VecDeque<ServeId>,
     /// Requests whose body is being collected.
-    waiting: BTreeMap<RecvId, (ServeId, Header)>,
+    waiting: BTreeMap<RecvId, Waiting>,
     /// Requests in handlers.
     active: BTreeSet<ServeId>,
     max_active: usize,
+}
+
+#[derive(Debug)]
+struct Deciding {
+    header: Header,
+    body: RecvId,
+    stage: Stage,
+}
+
+/// ```text
+/// request ──tickets unknown──> Checking ──checked()──> allowed, or refused
+///    │                            │ needs the table        ^
+///    └──needs the table───────────┴──> Table ──resume()────┘
+/// ```
+#[derive(Debug)]
+enum Stage {
+    Checking,
+    Table {
+        papers: Papers,
+        waiter: WaiterId,
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: ServeId,
+    header: Header,
+    caller: Caller,
+}
+
+/// A request on its way to a handler.
+struct Arrival {
+    id: ServeId,
+    header: Header,
+    body: RecvId,
 }
 
 impl Default for Desk {
@@ -68,6 +152,10 @@ impl Desk {
     /// A desk that lets `max_active` requests into handlers at once.
     pub fn new(max_active: usize) -> Self {
         Self {
+            deciding: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            awake: VecDeque::new(),
             waiting: BTreeMap::new(),
             active: BTreeSet::new(),
             max_active,
@@ -76,57 +164,33 @@ impl Desk {
 
     /// Takes an event of the session.
     ///
-    /// `may_start` is asked before a request is started, and counts it if it says yes: it holds the
-    /// service's own limit (V-10). A request over a limit is answered `overloaded`, as certainly
-    /// not processed (V-9).
+    /// A request is refused, decided about, or started, in the order of V-6. One over a limit is
+    /// answered `overloaded`, as certainly not processed (V-9).
     pub fn handle<'a, H>(
         &mut self,
         now: Instant,
         session: &mut Session,
         actions: &'a Actions<H>,
+        house: &impl House,
         event: Event,
-        may_start: impl FnOnce() -> bool,
     ) -> Step<'a, H> {
         match event {
             Event::Request { id, header, body } => {
-                let found = actions.find(
-                    &header.action().unwrap_or_default(),
-                    header.version(),
-                    &header.envelope(),
-                );
-                match found {
-                    Err(error) => refuse(now, session, id, body, error),
-                    Ok((action, handler)) if action.is_streaming() => {
-                        match self.admit(id, may_start) {
-                            true => Step::Start(Job {
-                                id,
-                                header,
-                                body: JobBody::Stream(body),
-                                handler,
-                            }),
-                            false => refuse(now, session, id, body, overloaded()),
-                        }
-                    }
-                    Ok((action, handler)) => {
-                        session.collect(now, body, action.body_limit());
-                        match session.is_readable(body) {
-                            true => {
-                                self.begin(now, session, (id, header), body, handler, may_start)
-                            }
-                            false => {
-                                self.waiting.insert(body, (id, header));
-                                Step::Done
-                            }
-                        }
-                    }
-                }
+                let arrival = Arrival { id, header, body };
+                self.take_in(now, session, actions, house, arrival)
             }
             Event::Readable(body) if self.waiting.contains_key(&body) => {
-                self.collected(now, session, actions, body, may_start)
+                self.collected(now, session, actions, house, body)
             }
-            Event::Ended(body) if self.waiting.contains_key(&body) => Step::Done,
+            // Whoever gets the body looks at what is there first.
+            Event::Readable(body) | Event::Ended(body)
+                if self.waiting.contains_key(&body) || self.unread.contains_key(&body) =>
+            {
+                Step::Done
+            }
             Event::Cancelled(id) => {
-                self.waiting.retain(|_, (waiting, _)| *waiting != id);
+                self.waiting.retain(|_, waiting| waiting.id != id);
+                self.give_up(house, id);
                 match self.active.contains(&id) {
                     true => Step::Cancel(id),
                     false => Step::Done,
@@ -134,6 +198,84 @@ impl Desk {
             }
             event => Step::Other(event),
         }
+    }
+
+    /// Takes the result of a [`Check`].
+    pub fn checked<'a, H>(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        actions: &'a Actions<H>,
+        house: &impl House,
+        checked: Checked,
+    ) -> Step<'a, H> {
+        house.leave();
+        let Checked { id, papers } = checked;
+        house.guard(|guard| guard.keep(&papers));
+        let Some(deciding) = self.deciding.remove(&id) else {
+            // The peer is gone.
+            return Step::Done;
+        };
+        let Deciding { header, body, .. } = deciding;
+        self.unread.remove(&body);
+        let arrival = Arrival { id, header, body };
+        self.decide(now, session, actions, house, arrival, papers)
+    }
+
+    /// The authorization table is there, or failed to come: go on with
+    /// [`poll`](Self::poll).
+    pub fn resume(&mut self) {
+        let waits = |deciding: &Deciding| matches!(deciding.stage, Stage::Table { .. });
+        let waiting = self.deciding.iter().filter(|(_, deciding)| waits(deciding));
+        self.awake = waiting.map(|(id, _)| *id).collect();
+    }
+
+    /// What follows for requests that waited for the table; `None` if nothing does.
+    pub fn poll<'a, H>(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        actions: &'a Actions<H>,
+        house: &impl House,
+    ) -> Option<Step<'a, H>> {
+        loop {
+            let id = self.awake.pop_front()?;
+            let Some(deciding) = self.deciding.remove(&id) else {
+                continue;
+            };
+            let Deciding {
+                header,
+                body,
+                stage,
+            } = deciding;
+            self.unread.remove(&body);
+            let Stage::Table {
+                papers,
+                waiter,
+                until,
+            } = stage
+            else {
+                continue;
+            };
+            self.deadlines.remove(&(until, id));
+            house.guard(|guard| guard.leave_table(waiter));
+            if until <= now {
+                return Some(refuse(now, session, id, body, no_table()));
+            }
+            let arrival = Arrival { id, header, body };
+            return Some(self.decide(now, session, actions, house, arrival, papers));
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) should next be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Ends the waiting of requests that have waited long enough; go on with [`poll`](Self::poll).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let over = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        self.awake.extend(over.map(|(_, id)| *id));
     }
 
     /// Notes that a request's handler has ended; the request is answered if it was not (S-19).
@@ -149,29 +291,158 @@ impl Desk {
         self.active.len()
     }
 
+    /// Whether nothing is being decided, collected or served (R-11).
+    pub fn is_empty(&self) -> bool {
+        self.deciding.is_empty()
+            && self.unread.is_empty()
+            && self.deadlines.is_empty()
+            && self.waiting.is_empty()
+            && self.active.is_empty()
+    }
+
+    fn take_in<'a, H>(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        actions: &'a Actions<H>,
+        house: &impl House,
+        arrival: Arrival,
+    ) -> Step<'a, H> {
+        let Arrival { id, header, body } = &arrival;
+        if self.active.len() >= self.max_active || !house.has_room() {
+            return refuse(now, session, *id, *body, overloaded());
+        }
+        let (action, server) = match find(actions, header) {
+            Ok(found) => found,
+            Err(error) => return refuse(now, session, *id, *body, error),
+        };
+        if let Server::Builtin(builtin) = server {
+            return answer(now, session, actions, house, *builtin, *id, *body);
+        }
+        let needed = need(action, house.is_tabled(), actions.default_access());
+        // What is refused in any case, or needs nothing and shows nothing, is decided without a look.
+        let shows = header.ticket().is_some() || header.identifying_token().is_some();
+        if !shows || needed == Need::Refused {
+            return self.decide(now, session, actions, house, arrival, Papers::none());
+        }
+        let unix = house.unix();
+        match house.guard(|guard| guard.present(*id, header, unix)) {
+            Ok(papers) => self.decide(now, session, actions, house, arrival, papers),
+            Err(check) if house.enter() => {
+                let Arrival { id, header, body } = arrival;
+                self.unread.insert(body, id);
+                let stage = Stage::Checking;
+                let deciding = Deciding {
+                    header,
+                    body,
+                    stage,
+                };
+                self.deciding.insert(id, deciding);
+                Step::Check(check)
+            }
+            Err(_) => refuse(now, session, *id, *body, overloaded()),
+        }
+    }
+
+    /// Decides about a request whose tickets are judged (T-9), and lets it go on.
+    fn decide<'a, H>(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        actions: &'a Actions<H>,
+        house: &impl House,
+        arrival: Arrival,
+        papers: Papers,
+    ) -> Step<'a, H> {
+        let Arrival { id, header, body } = arrival;
+        if let Some(error) = papers.worthless() {
+            session.note(What::BadTicket(error.to_string()));
+        }
+        let (action, server) = match find(actions, &header) {
+            Ok(found) => found,
+            Err(error) => return refuse(now, session, id, body, error),
+        };
+        let needed = need(action, house.is_tabled(), actions.default_access());
+        let mut decision = decide(needed, action, &papers);
+        if decision.is_ok() && needed == Need::TicketAndTable {
+            let until = now + RPC_TIMEOUT;
+            match house.guard(|guard| guard.ask_table(now, until)) {
+                TableAnswer::Ready(table) => decision = decide_by_table(&table, action, &papers),
+                TableAnswer::Unavailable => decision = Err(no_table()),
+                TableAnswer::Waiting(waiter) => {
+                    self.unread.insert(body, id);
+                    self.deadlines.insert((until, id));
+                    let stage = Stage::Table {
+                        papers,
+                        waiter,
+                        until,
+                    };
+                    let deciding = Deciding {
+                        header,
+                        body,
+                        stage,
+                    };
+                    self.deciding.insert(id, deciding);
+                    return match house.guard(Guard::poll_fetch) {
+                        true => Step::FetchTable,
+                        false => Step::Done,
+                    };
+                }
+            }
+        }
+        if let Err(error) = decision {
+            return refuse(now, session, id, body, error);
+        }
+        let caller = admit(papers, &header);
+        match server {
+            Server::Builtin(builtin) => answer(now, session, actions, house, *builtin, id, body),
+            Server::Handler(handler) if action.is_streaming() => match self.admit(id, house) {
+                true => Step::Start(Job {
+                    id,
+                    header,
+                    body: JobBody::Stream(body),
+                    caller,
+                    handler,
+                }),
+                false => refuse(now, session, id, body, overloaded()),
+            },
+            Server::Handler(handler) => {
+                session.collect(now, body, action.body_limit());
+                let waiting = Waiting { id, header, caller };
+                match session.is_readable(body) {
+                    true => self.begin(now, session, house, waiting, body, handler),
+                    false => {
+                        self.waiting.insert(body, waiting);
+                        Step::Done
+                    }
+                }
+            }
+        }
+    }
+
     /// Starts a request that waited for the end of its body, if that has come.
     fn collected<'a, H>(
         &mut self,
         now: Instant,
         session: &mut Session,
         actions: &'a Actions<H>,
+        house: &impl House,
         body: RecvId,
-        may_start: impl FnOnce() -> bool,
     ) -> Step<'a, H> {
         if !session.is_readable(body) {
             return Step::Done;
         }
-        let Some((id, header)) = self.waiting.remove(&body) else {
+        let Some(waiting) = self.waiting.remove(&body) else {
             return Step::Done;
         };
-        let found = actions.find(
-            &header.action().unwrap_or_default(),
-            header.version(),
-            &header.envelope(),
-        );
-        match found {
-            Err(error) => refuse(now, session, id, body, error),
-            Ok((_, handler)) => self.begin(now, session, (id, header), body, handler, may_start),
+        match find(actions, &waiting.header) {
+            Err(error) => refuse(now, session, waiting.id, body, error),
+            Ok((_, Server::Builtin(builtin))) => {
+                answer(now, session, actions, house, *builtin, waiting.id, body)
+            }
+            Ok((_, Server::Handler(handler))) => {
+                self.begin(now, session, house, waiting, body, handler)
+            }
         }
     }
 
@@ -180,17 +451,19 @@ impl Desk {
         &mut self,
         now: Instant,
         session: &mut Session,
-        (id, header): (ServeId, Header),
+        house: &impl House,
+        waiting: Waiting,
         body: RecvId,
         handler: &'a H,
-        may_start: impl FnOnce() -> bool,
     ) -> Step<'a, H> {
+        let Waiting { id, header, caller } = waiting;
         match session.take_whole(now, body) {
-            Ok(whole) => match self.admit(id, may_start) {
+            Ok(whole) => match self.admit(id, house) {
                 true => Step::Start(Job {
                     id,
                     header,
                     body: JobBody::Whole(whole),
+                    caller,
                     handler,
                 }),
                 false => refuse(now, session, id, body, overloaded()),
@@ -202,13 +475,52 @@ impl Desk {
         }
     }
 
-    fn admit(&mut self, id: ServeId, may_start: impl FnOnce() -> bool) -> bool {
-        let admitted = self.active.len() < self.max_active && may_start();
+    fn admit(&mut self, id: ServeId, house: &impl House) -> bool {
+        let admitted = self.active.len() < self.max_active && house.enter();
         if admitted {
             self.active.insert(id);
         }
         admitted
     }
+
+    /// Forgets a request whose peer is gone, if it was not decided about.
+    fn give_up(&mut self, house: &impl House, id: ServeId) {
+        let Some(deciding) = self.deciding.remove(&id) else {
+            return;
+        };
+        self.unread.remove(&deciding.body);
+        if let Stage::Table { waiter, until, .. } = deciding.stage {
+            self.deadlines.remove(&(until, id));
+            house.guard(|guard| guard.leave_table(waiter));
+        }
+    }
+}
+
+fn find<'a, H>(
+    actions: &'a Actions<H>,
+    header: &Header,
+) -> Result<(&'a Action, &'a Server<H>), RemoteError> {
+    actions.find(
+        &header.action().unwrap_or_default(),
+        header.version(),
+        &header.envelope(),
+    )
+}
+
+fn answer<'a, H>(
+    now: Instant,
+    session: &mut Session,
+    actions: &Actions<H>,
+    house: &impl House,
+    builtin: Builtin,
+    id: ServeId,
+    body: RecvId,
+) -> Step<'a, H> {
+    session.discard(now, body);
+    let reply = builtin.answer(actions, house.active());
+    // It fails only if there is nobody left to tell.
+    let _ = session.answer(now, id, reply.into());
+    Step::Done
 }
 
 fn overloaded() -> RemoteError {

@@ -122,6 +122,29 @@ impl Session {
         self.reply_error(now, id, error)
     }
 
+    /// Answers a request with this body, all of it; what does not fit at once follows by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`reply`](Self::reply).
+    pub fn answer(&mut self, now: Instant, id: ServeId, mut body: Bytes) -> Result<(), SendError> {
+        let send = self.begin_reply_to(now, id, &ReplyHead::default(), true)?;
+        self.connection.write(now, send, &mut body)?;
+        match body.is_empty() {
+            true => self.finish(now, send),
+            false => {
+                self.trailing.push((send, body));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the application something that is worth a line in a log.
+    #[cfg(feature = "auth")]
+    pub(crate) fn note(&mut self, what: What) {
+        self.connection.note(what);
+    }
+
     /// Answers a request that nobody answered: its handler is gone (S-19).
     ///
     /// A reply that has begun ends with TXERR. A request that has its whole reply is left alone.
@@ -231,7 +254,11 @@ impl Session {
             return;
         };
         let ended = match self.connection.write(now, *send, body) {
-            Ok(_) if body.is_empty() => self.connection.finish(now, id).is_ok(),
+            Ok(_) if body.is_empty() => {
+                let finished = self.connection.finish(now, id).is_ok();
+                self.answered(id);
+                finished
+            }
             Ok(_) => false,
             Err(_) => true,
         };

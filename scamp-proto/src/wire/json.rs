@@ -80,11 +80,8 @@ pub(super) fn members<'a>(text: &'a [u8], mut visit: impl FnMut(Member<'a>)) -> 
                 key_escaped,
                 value_escaped: scan.escaped,
             });
-            scan.blanks();
-            match scan.next()? {
-                b',' => scan.blanks(),
-                b'}' => break,
-                _ => return None,
+            if !scan.comma()? {
+                break;
             }
         }
     }
@@ -165,9 +162,36 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// A comma and the blanks around it, or whether it is the object's end instead.
+    #[inline]
+    fn comma(&mut self) -> Option<bool> {
+        // Machines write none of the blanks.
+        if let [b',', after @ ..] = self.rest {
+            if let [b'"', ..] = after {
+                self.rest = after;
+                return Some(true);
+            }
+        }
+        self.blanks();
+        match self.next()? {
+            b',' => {
+                self.blanks();
+                Some(true)
+            }
+            b'}' => Some(false),
+            _ => None,
+        }
+    }
+
     /// A colon, and the blanks around it.
     #[inline]
     fn colon(&mut self) -> Option<()> {
+        if let [b':', after @ ..] = self.rest {
+            if let [b'!'..=b'~', ..] = after {
+                self.rest = after;
+                return Some(());
+            }
+        }
         self.blanks();
         self.expect(b':')?;
         self.blanks();
@@ -207,8 +231,10 @@ impl<'a> Scanner<'a> {
                 }
                 None => self.next()?,
             };
+            if byte == b'"' {
+                return Some(());
+            }
             match byte {
-                b'"' => return Some(()),
                 b'\\' => self.rarely(Self::escape)?,
                 0..=0x1F => return None,
                 _ => {}
@@ -281,7 +307,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// One value, as deep as a member of a header may be.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self) -> Option<()> {
         // Nearly all are of these two kinds.
         match self.peek()? {

@@ -148,7 +148,7 @@ impl LineDecoder {
 /// A whole line as everybody writes it, without the automaton (performance 3, rule 9).
 ///
 /// Returns `None` for anything unusual, which the automaton then judges.
-#[inline]
+#[inline(always)]
 fn plain_line(input: &[u8]) -> Option<(PacketType, u64, u64, usize)> {
     let (kind, used) = PacketType::from_start(input)?;
     let (msgno, rest) = leading_digits(input.get(used..)?)?;

@@ -15,7 +15,7 @@ use scamp_tls::rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
 
-use crate::face::PATIENCE;
+use crate::face::{PATIENCE, RUNTIME};
 
 /// A TLS connection that says what it is told.
 pub(crate) struct Raw {
@@ -25,7 +25,22 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn connect(address: &str) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// A connection whose system keeps only a few octets for us to read.
+    pub(crate) fn connect_narrow(address: &str) -> Self {
+        let socket = RUNTIME.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            socket.connect(address.parse().unwrap()).await.unwrap()
+        });
+        let socket = socket.into_std().unwrap();
+        socket.set_nonblocking(false).unwrap();
+        Self::over(socket)
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let config = ClientConfig::builder_with_provider(default_provider())
@@ -93,18 +108,26 @@ impl Raw {
 
     /// Receives until the first packet of this kind is there; returns all before it, and it.
     pub(crate) fn wait_for(&mut self, kind: PacketType) -> Vec<Packet> {
+        let is_it = |packet: &Packet| packet.packet_type == kind;
+        let mut packets = self.wait_until(|packets| packets.iter().any(is_it));
+        let last = packets.iter().position(is_it).unwrap();
+        packets.truncate(last + 1);
+        packets
+    }
+
+    /// Receives until the packets there are enough; returns them.
+    pub(crate) fn wait_until(&mut self, is_enough: impl Fn(&[Packet]) -> bool) -> Vec<Packet> {
         loop {
             let packets = self.packets();
-            let is_it = |packet: &Packet| packet.packet_type == kind;
-            if let Some(last) = packets.iter().position(is_it) {
-                return packets.into_iter().take(last + 1).collect();
+            if is_enough(&packets) {
+                return packets;
             }
-            assert!(self.receive(1 << 16), "closed before {kind:?}");
+            assert!(self.receive(1 << 16), "closed before that");
         }
     }
 
     /// All packets received so far.
-    pub(crate) fn packets(&self) -> Vec<Packet> {
+    fn packets(&self) -> Vec<Packet> {
         packets::parse(&self.received, 131_072).packets
     }
 }

@@ -1,0 +1,30 @@
+//! What the shells of scamp need of the operating system, without naming a runtime.
+//!
+//! The machines of [`scamp_proto`] decide; here is what they decide about: network
+//! [interfaces](mod@interfaces), [UDP sockets](udp) and [listening ports](port), [files](file) that
+//! change, time and randomness. Sockets come back as those of the standard library, for whichever
+//! runtime takes them over.
+//!
+//! A program starts from a face such as `scamp-tokio` or `scamp-blocking` and seldom needs this crate.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::todo
+    )
+)]
+
+pub mod clock;
+pub mod file;
+pub mod interfaces;
+pub mod port;
+pub mod running;
+pub mod udp;
+
+pub use interfaces::{Interface, interfaces};
