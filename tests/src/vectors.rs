@@ -46,6 +46,11 @@ impl Vectors {
         fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
+    /// Whether the set has this file; the fixtures of other implementations are not committed.
+    pub fn has(&self, path: &str) -> bool {
+        self.root.join(path).is_file()
+    }
+
     /// A whole index, with the fields at its head.
     pub fn index(&self, path: &str) -> Value {
         serde_json::from_slice(&self.file(path)).unwrap_or_else(|error| panic!("{path}: {error}"))

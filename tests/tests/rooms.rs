@@ -82,7 +82,7 @@ fn the_core_performs_no_io() {
         "getrandom",
         "unsafe ",
     ];
-    for room in ["wire", "connection", "session", "service"] {
+    for room in ["wire", "connection", "session", "service", "auth", "config"] {
         never(&format!("scamp-proto/src/{room}"), &words);
     }
     for file in [
@@ -131,6 +131,24 @@ fn rooms_know_only_those_beneath() {
         "scamp-proto/src/service",
         &["crate::connection", "PacketType", "Packet::"],
     );
+}
+
+/// Trust and configuration know no connection, and signatures only through their traits.
+#[test]
+fn trust_and_configuration_stand_alone() {
+    let above = [
+        "crate::wire",
+        "crate::connection",
+        "crate::session",
+        "crate::service",
+        "crate::duplex",
+        "rustls",
+        " ring::",
+        "aws_lc",
+    ];
+    never("scamp-proto/src/auth", &above);
+    never("scamp-proto/src/config", &above);
+    never("scamp-proto/src/config", &["crate::auth"]);
 }
 
 /// HD-9: nothing drives TLS in a loop that a peer can hold.

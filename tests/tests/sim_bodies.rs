@@ -9,15 +9,20 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 5] = [
+const BODIES: [(&str, Body); 10] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
     ("two_endpoints", bodies::two_endpoints),
     ("emitter", bodies::emitter),
+    ("authorized", bodies::authorized),
+    ("ticket", bodies::ticket),
+    ("ticket_keys", bodies::ticket_keys),
+    ("table", bodies::table),
+    ("config", bodies::config),
 ];
 
-/// U-1…U-5: no committed seed makes a body panic, and every body has seeds.
+/// U-1…U-5, U-10…U-12: no committed seed makes a body panic, and every body has seeds.
 #[test]
 fn seeds_are_taken() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
@@ -75,6 +80,50 @@ proptest! {
     fn emitter(octets in prop::collection::vec(any::<u8>(), 0..100)) {
         bodies::emitter(&octets);
     }
+
+    /// U-10, Q-19, F-47: lines of authorized services, and questions.
+    #[test]
+    fn authorized(words in words(&[
+        "01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14 ",
+        "FF:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14\t",
+        "a", "A", "b", "main", "_meta", "ALL", ":ALL", ":", ",", ".", " ", "#", "\n", "\r\n", "\0", "\0",
+    ])) {
+        bodies::authorized(&words);
+    }
+
+    /// U-11: texts that are nearly tickets.
+    #[test]
+    fn ticket(now in any::<u8>(), words in words(&[
+        "1", ",", ",", "+", "-", ".", "9", "1,2,3,0,9,1+2,", "c2ln", "_-", "=", " ", "\n",
+        "9223372036854775807", "18446744073709551616", "x",
+    ])) {
+        let octets = [&[1, now, 1, now / 2], &words[..]].concat();
+        bodies::ticket(&octets);
+    }
+
+    /// T-14: tables.
+    #[test]
+    fn table(words in words(&[
+        "{", "}", "[", "]", ",", ":", "null", "1", "20", "\"20\"", "\"a.b\":", "\"A.b\":", "\"c.d\":[",
+        "\"_NAMES\":[", "-1", "1.0", "true", "\"x\"", "{\"a.b\":[1", "]}", " ",
+    ])) {
+        bodies::table(&words);
+    }
+
+    /// U-12: lines of a configuration.
+    #[test]
+    fn config(words in words(&[
+        "rpc.timeout", "beepish.first_port", "scamp.last_port", "bus.address", "a", "b.c", "=", "=",
+        "1", "30100", "off", "if:", "eth0", "10.0.0.1", ",", " ", "#", "\n", "\n", "\r\n", "\t", ".5",
+    ])) {
+        bodies::config(&words);
+    }
+}
+
+/// Some of these words, one after the other.
+fn words(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    let words = prop::collection::vec(prop::sample::select(words), 0..30);
+    words.prop_map(|words| words.concat().into_bytes())
 }
 
 /// Some packets, most of them right, and how they are cut.

@@ -175,3 +175,80 @@ fn is_zlib(octets: &[u8]) -> bool {
 
 /// Announcements are small and sent seldom; every octet less is one that fits.
 const LEVEL: u8 = 9;
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+
+    /// D-26: what a datagram may be wrapped in.
+    #[test]
+    fn wrappings() {
+        let text = &b"[3,\"an announcement\"]"[..];
+        let packed = compress(text).unwrap();
+        let with = |begin: &[u8], rest: &[u8], end: &[u8]| [begin, rest, end].concat();
+        let mut inflater = Inflater::new();
+        for datagram in [
+            packed.to_vec(),
+            with(b"", &packed, b"more"),
+            with(b"R", &packed, b""),
+            with(b"D", &packed, b""),
+            text.to_vec(),
+            with(b"R", text, b""),
+            with(b"D", text, b""),
+        ] {
+            assert_eq!(inflater.text(&datagram), Ok(text), "{datagram:?}");
+        }
+        // Nothing is dropped that might mean something.
+        for plain in [&b"R"[..], b"Rx", b"X[", b"", b"{", b"\x1F\x8B\x08"] {
+            assert_eq!(inflater.text(plain), Ok(plain));
+        }
+        let mut damaged = packed.to_vec();
+        *damaged.last_mut().unwrap() ^= 1;
+        for bad in [
+            &damaged[..],
+            &packed[..packed.len() - 1],
+            &packed[..3],
+            b"\x78\x9C",
+        ] {
+            assert_eq!(inflater.text(bad), Err(DatagramError::Damaged), "{bad:?}");
+        }
+        let error = inflater.text(&[b'['; DATAGRAM + 1]);
+        assert_eq!(error, Err(DatagramError::TooLong));
+    }
+
+    /// HD-33, B-15, Q-15: a datagram gets 64 times its size and 16 KiB, 4 MiB at most, and not an
+    /// octet more of memory; at the limit it is taken, beyond it is a bomb.
+    #[test]
+    fn bombs() {
+        let mut inflater = Inflater::new();
+        for size in [20_000, 100_000, 1 << 20, 4 << 20, 5 << 20, 64 << 20] {
+            let bomb = compress_to_vec_zlib(&vec![0; size], 9);
+            let most = most(bomb.len());
+            let expected = if size <= most {
+                Ok(size)
+            } else {
+                Err(DatagramError::Bomb(most))
+            };
+            assert_eq!(inflater.text(&bomb).map(<[u8]>::len), expected, "{size}");
+            assert!(
+                inflater.memory() <= most.max(INFLATE_KEPT),
+                "{size}: {}",
+                inflater.memory()
+            );
+        }
+        assert_eq!(most(100), 100 * 64 + 16 * 1024);
+        assert_eq!(most(65_507), 4 << 20);
+        // The limit is exact.
+        let packed = |size: usize| compress_to_vec_zlib(&vec![0; size], 9);
+        let exact = (16_384..40_000)
+            .find(|size| most(packed(*size).len()) == *size)
+            .unwrap();
+        assert!(inflater.text(&packed(exact)).is_ok());
+        assert!(inflater.text(&packed(exact + 1)).is_err());
+        // What is kept afterwards is little.
+        inflater.text(&packed(1000)).unwrap();
+        assert!(inflater.memory() <= INFLATE_KEPT);
+    }
+}

@@ -85,3 +85,35 @@ impl Known {
         self.order.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+    use crate::discovery::tests::{Toy, text_of};
+
+    /// D-7: what was verified once is known, ten thousand of them; what was not is not, though one
+    /// octet of it be different.
+    #[test]
+    fn texts_are_remembered() {
+        let text = |n: usize| {
+            text_of(&format!(
+                r#"[3,"{n}","main",1,1,"beepish+tls://192.0.2.7:1",[],[],1]"#
+            ))
+        };
+        let split = |text: &str| Unverified::split(text.as_bytes()).unwrap();
+        let mut known = Known::new();
+        let is_known =
+            |known: &Known, text: &str| matches!(known.recall(split(text)), Recall::Known(Ok(_)));
+        assert!(known.is_empty() && !is_known(&known, &text(0)));
+        for n in 0..KNOWN_TEXTS {
+            known.remember(&split(&text(n)).verify(&Toy).unwrap());
+            known.remember(&split(&text(n)).verify(&Toy).unwrap());
+        }
+        assert!(is_known(&known, &text(0)) && !is_known(&known, &format!("{}\n", text(0))));
+        known.remember(&split(&text(KNOWN_TEXTS)).verify(&Toy).unwrap());
+        assert!(!is_known(&known, &text(0)) && is_known(&known, &text(1)));
+        assert_eq!((known.len(), known.texts.len()), (KNOWN_TEXTS, KNOWN_TEXTS));
+    }
+}

@@ -315,7 +315,7 @@ impl Registry {
         Some(entry)
     }
 
-    /// Notes that a service was heard again; by another datagram, if there is one (D-21).
+    /// Notes that a service was heard again (D-21).
     fn refresh(&mut self, now: Instant, key: &Key, datagram: Option<Digest>) {
         let Some(announcement) = self
             .entries
@@ -331,10 +331,10 @@ impl Registry {
         self.ends.remove(&(entry.end, key.clone()));
         self.ends.insert((end, key.clone()));
         entry.end = end;
-        if let Some(datagram) = datagram {
-            if let Some(old) = entry.datagram.replace(datagram) {
-                self.by_datagram.remove(&old);
-            }
+        // The first one stays: whoever changes an octet that does not count, in the padding say, must
+        // not make the sender's own a stranger.
+        if let (None, Some(datagram)) = (&entry.datagram, datagram) {
+            entry.datagram = Some(datagram);
             self.by_datagram.insert(datagram, key.clone());
         }
     }
@@ -356,6 +356,291 @@ impl Registry {
             if let Some((_, oldest)) = self.mark_ends.pop_first() {
                 self.marks.remove(&oldest);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    use super::*;
+    use crate::discovery::tests::{sign, with_json};
+    use crate::discovery::{Description, Offer};
+
+    fn seconds(seconds: u64) -> Instant {
+        Instant::from_epoch(Duration::from_secs(seconds))
+    }
+
+    fn service(identity: &str, weight: u32, port: u16, time: i64) -> Announcement {
+        let uri = format!("beepish+tls://192.0.2.7:{port}").parse().unwrap();
+        let mut service = Description::new(identity, uri);
+        service.weight = weight;
+        service.actions.push(Offer::new("A.b").unwrap());
+        sign(&service, time * 1_000_000)
+    }
+
+    fn receive(registry: &mut Registry, now: u64, announcement: Announcement) -> Change {
+        registry.receive(seconds(now), UnixTime::default(), announcement, None)
+    }
+
+    fn ports(registry: &Registry) -> Vec<u16> {
+        registry
+            .instances()
+            .map(|instance| instance.uri().port())
+            .collect()
+    }
+
+    /// D-20, D-21, D-24, X-54, N-40: newer replaces, older is a replay, equal is taken; the same
+    /// octets refresh; weight 0 withdraws, and what was before cannot be replayed after it.
+    #[test]
+    fn replacing_and_replaying() {
+        let mut registry = Registry::default();
+        let mut step = |announcement, expected: Change, left: &[u16]| {
+            assert_eq!(receive(&mut registry, 0, announcement), expected);
+            assert_eq!(ports(&registry), left);
+        };
+        step(service("a", 1, 1, 100), Change::Added, &[1]);
+        step(service("a", 1, 1, 100), Change::Refreshed, &[1]);
+        step(service("a", 1, 2, 99), Change::Replayed, &[1]);
+        step(service("a", 1, 3, 100), Change::Replaced, &[3]);
+        step(service("a", 1, 4, 105), Change::Replaced, &[4]);
+        step(service("b", 1, 9, 1), Change::Added, &[4, 9]);
+        step(service("a", 0, 4, 106), Change::Withdrawn, &[9]);
+        step(service("a", 0, 4, 106), Change::Ignored, &[9]);
+        step(service("a", 0, 4, 107), Change::Ignored, &[9]);
+        step(service("a", 1, 4, 106), Change::Replayed, &[9]);
+        step(service("a", 1, 5, 107), Change::Added, &[5, 9]);
+        step(service("c", 0, 4, 5), Change::Ignored, &[5, 9]);
+    }
+
+    /// D-22, X-55, X-58, N-17, N-40: forgotten 2.1 intervals after it was last heard, 10.5 s at the
+    /// least; its own timestamp, from 1970, counts for nothing.
+    #[test]
+    fn forgetting() {
+        for (interval, ttl) in [
+            (5000, 10_500),
+            (2500, 10_500),
+            (0, 10_500),
+            (20_000, 42_000),
+        ] {
+            let uri = "beepish+tls://192.0.2.7:1".parse().unwrap();
+            let mut description = Description::new("a", uri);
+            description.interval = Duration::from_millis(interval);
+            let mut registry = Registry::default();
+            receive(&mut registry, 5, sign(&description, 1));
+            receive(&mut registry, 9, sign(&description, 1));
+            let end = seconds(9) + Duration::from_millis(ttl);
+            assert_eq!(registry.poll_timeout(), Some(end));
+            assert!(!registry.handle_timeout(seconds(9) + Duration::from_millis(ttl - 1)));
+            assert_eq!(registry.len(), 1);
+            assert!(registry.handle_timeout(end) && registry.is_empty());
+            // Heard again with the same octets, it is back; with older ones it is not.
+            let late = 9 + ttl / 1000 + 5;
+            assert_eq!(
+                receive(&mut registry, late, sign(&description, 0)),
+                Change::Replayed
+            );
+            assert_eq!(
+                receive(&mut registry, late, sign(&description, 1)),
+                Change::Added
+            );
+        }
+        // An interval beyond all reason is no reason to panic.
+        let endless =
+            with_json(r#"[3,"x","main",1,1e300,"beepish+tls://192.0.2.7:1",["json"],[],1]"#);
+        let mut registry = Registry::default();
+        receive(&mut registry, 5, endless.unwrap());
+        assert!(!registry.handle_timeout(seconds(1 << 40)));
+    }
+
+    /// D-21: the last timestamp outlives the service by an hour, and not by more.
+    #[test]
+    fn marks_are_forgotten() {
+        let mut registry = Registry::default();
+        receive(&mut registry, 0, service("a", 1, 1, 100));
+        receive(&mut registry, 1, service("a", 0, 1, 101));
+        assert_eq!(
+            receive(&mut registry, 3600, service("a", 1, 1, 100)),
+            Change::Replayed
+        );
+        assert_eq!(registry.poll_timeout(), Some(seconds(3601)));
+        assert_eq!(
+            receive(&mut registry, 3601, service("a", 1, 1, 100)),
+            Change::Added
+        );
+        let mut registry = Registry::default();
+        for n in 0..REPLAY_MARKS + 5 {
+            receive(&mut registry, 0, service(&format!("gone {n:05}"), 0, 1, 1));
+        }
+        assert_eq!(
+            (registry.marks.len(), registry.mark_ends.len()),
+            (REPLAY_MARKS, REPLAY_MARKS)
+        );
+    }
+
+    /// N-8, HD-37: another certificate with the same identity takes nothing over.
+    #[test]
+    fn keys_have_both_parts() {
+        let text = service("a", 1, 7, 500).text().to_string();
+        let [json, _, signature, _] = &text.split("\n\n").collect::<Vec<_>>()[..] else {
+            panic!("four parts");
+        };
+        let other = include_str!("../../tests/data/other.crt");
+        let text = format!("{json}\n\n{other}\n\n{signature}\n\n");
+        let other = crate::discovery::Unverified::split(text.as_bytes())
+            .unwrap()
+            .trusted()
+            .unwrap();
+        let mut registry = Registry::default();
+        receive(&mut registry, 0, service("a", 1, 1, 900));
+        assert_eq!(receive(&mut registry, 0, other), Change::Added);
+        assert_eq!(registry.len(), 2);
+    }
+
+    /// HD-36: at each limit the newcomer is refused, and those accepted stay and may change.
+    #[test]
+    fn limits() {
+        let mut registry = Registry::default();
+        for n in 0..SERVICES_PER_FINGERPRINT {
+            let change = receive(&mut registry, 0, service(&format!("{n:03}"), 1, 1, 1));
+            assert_eq!(change, Change::Added);
+        }
+        let refused = Change::Refused("discovery.services_per_fingerprint", 256);
+        assert_eq!(receive(&mut registry, 0, service("x", 1, 1, 1)), refused);
+        assert_eq!(
+            receive(&mut registry, 0, service("000", 1, 2, 2)),
+            Change::Replaced
+        );
+        assert_eq!(
+            receive(&mut registry, 0, service("001", 0, 2, 2)),
+            Change::Withdrawn
+        );
+        assert_eq!(
+            receive(&mut registry, 0, service("x", 1, 1, 1)),
+            Change::Added
+        );
+
+        let many = |identity: &str, count: u32, time: u32| {
+            with_json(&format!(
+                r#"[3,"{identity}","m",1,1,"beepish+tls://192.0.2.7:1",[{{"acname":[[{count},"a"]],"acns":"N","acsec":"s","acenv":"j"}}],[],{time}]"#
+            ))
+            .unwrap()
+        };
+        let mut registry = Registry::default();
+        for n in 0..10 {
+            assert_eq!(
+                receive(&mut registry, 0, many(&n.to_string(), 100_000, 1)),
+                Change::Added
+            );
+        }
+        let refused = Change::Refused("discovery.actions", 1_000_000);
+        assert_eq!(receive(&mut registry, 0, many("x", 1, 1)), refused);
+        assert_eq!(
+            receive(&mut registry, 0, many("0", 100_000, 2)),
+            Change::Replaced
+        );
+        assert_eq!(
+            receive(&mut registry, 0, many("0", 99_999, 3)),
+            Change::Replaced
+        );
+        assert_eq!(receive(&mut registry, 0, many("x", 1, 1)), Change::Added);
+        assert_eq!(receive(&mut registry, 0, many("0", 100_000, 4)), refused);
+        assert_eq!(registry.len(), 11);
+    }
+
+    /// D-22: an announcement may be too old for networks that want fresh ones, whatever its unit.
+    #[test]
+    fn freshness() {
+        let mut registry = Registry::new(MIN_TTL, Some(Duration::from_secs(60)));
+        let wall = UnixTime::from_micros(1_700_000_100_000_000);
+        let json = |identity: &str, time: &str| {
+            with_json(&format!(
+                r#"[3,"{identity}","main",1,5000,"beepish+tls://192.0.2.7:1",["json"],[],{time}]"#
+            ))
+            .unwrap()
+        };
+        for (time, expected) in [
+            ("1700000040", Change::Added),
+            ("1700000039.9", Change::TooOld),
+            ("1700000040000", Change::Added),
+            ("1700000039900", Change::TooOld),
+            ("1800000000", Change::Added),
+        ] {
+            let change = registry.receive(seconds(0), wall, json(time, time), None);
+            assert_eq!(change, expected, "{time}");
+        }
+    }
+
+    /// D-7: the datagram that brought what counts refreshes it without being looked into; one that
+    /// brought what does not count any more does not.
+    #[test]
+    fn datagrams_are_recognized() {
+        let mut registry = Registry::default();
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        let wall = UnixTime::default();
+        registry.receive(seconds(0), wall, service("a", 1, 1, 1), Some(old));
+        assert_eq!(registry.touch(seconds(5), &old).unwrap().uri().port(), 1);
+        assert_eq!(registry.poll_timeout(), Some(seconds(5) + MIN_TTL));
+        registry.receive(seconds(6), wall, service("a", 1, 2, 2), Some(new));
+        assert!(registry.touch(seconds(6), &old).is_none());
+        // The same text in another wrapping, which anybody could make.
+        registry.receive(seconds(6), wall, service("a", 1, 2, 2), Some(old));
+        assert!(registry.touch(seconds(6), &old).is_none());
+        assert!(registry.touch(seconds(6), &new).is_some());
+        assert!(registry.touch(seconds(60), &new).is_none());
+        assert!(registry.by_datagram.is_empty());
+    }
+
+    /// Q-13, HD-36: after anything at all, the counts are those of what is there.
+    #[test]
+    fn counts_are_exact() {
+        let mut rng = crate::Rng::new(3);
+        let mut registry = Registry::default();
+        let mut now = 0;
+        for _ in 0..2000 {
+            now += rng.below(3);
+            let identity = ["a", "b", "c", "d"][rng.below(4) as usize];
+            let weight = rng.below(4) as u32;
+            let announcement = service(
+                identity,
+                weight,
+                1 + rng.below(3) as u16,
+                rng.below(30) as i64,
+            );
+            let datagram = Digest::of(announcement.text().as_bytes());
+            if rng.chance(1, 2) {
+                registry.touch(seconds(now), &datagram);
+            }
+            registry.receive(
+                seconds(now),
+                UnixTime::default(),
+                announcement,
+                Some(datagram),
+            );
+            let entries: Vec<_> = registry.entries.values().collect();
+            let octets: usize = entries
+                .iter()
+                .map(|entry| entry.announcement.text().len())
+                .sum();
+            assert_eq!(
+                (registry.octets, registry.actions),
+                (octets, entries.len() as u64)
+            );
+            assert_eq!(registry.ends.len(), entries.len());
+            assert_eq!(registry.by_datagram.len(), entries.len());
+            assert_eq!(
+                registry.per_fingerprint.values().sum::<usize>(),
+                entries.len()
+            );
+            assert_eq!(registry.marks.len(), registry.mark_ends.len());
+            let identities: Vec<String> = registry
+                .instances()
+                .map(|it| it.identity().into())
+                .collect();
+            assert!(identities.is_sorted() && vec![identities.len()] <= vec![4]);
         }
     }
 }

@@ -760,7 +760,8 @@ fn offers_that_nobody_would_take() {
         service.check()
     };
     assert_eq!(check(&|_| ()), Ok(()));
-    let changes: [Box<dyn Fn(&mut Description)>; 6] = [
+    type Change = Box<dyn Fn(&mut Description)>;
+    let changes: [Change; 6] = [
         Box::new(|service| service.identity.clear()),
         Box::new(|service| service.sector = "a:b".into()),
         Box::new(|service| service.envelopes = vec!["a,b".into()]),

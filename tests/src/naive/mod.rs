@@ -1,8 +1,10 @@
 //! The naive second implementation (HD-59): a [`Stream`] is what a whole input amounts to.
 //!
 //! [`packets`] reads packets by regular expression, [`header`] reads the header JSON through a
-//! generic tree, and [`semantics`] says what a receiver reports about the packets.
+//! generic tree, and [`semantics`] says what a receiver reports about the packets. [`authorized`]
+//! says who may provide what.
 
+pub mod authorized;
 pub mod header;
 pub mod packets;
 pub mod semantics;

@@ -1,4 +1,4 @@
-//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-5).
+//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-5, U-10…U-12).
 //!
 //! They are compiled by every build and run over the committed seeds as ordinary tests (HD-61).
 //!
@@ -9,16 +9,26 @@
 //! bodies::header(br#"{"type":"reply","request_id":"7"}"#);
 //! ```
 
+#[cfg(feature = "auth")]
+mod authorized;
 mod bites;
+mod config;
 mod emitter;
 mod endpoint;
 mod header;
 mod packet_stream;
+#[cfg(feature = "auth")]
+mod ticket;
 
+#[cfg(feature = "auth")]
+pub use self::authorized::authorized;
+pub use self::config::config;
 pub use self::emitter::emitter;
 pub use self::endpoint::endpoint;
 pub use self::header::header;
 pub use self::packet_stream::packet_stream;
+#[cfg(feature = "auth")]
+pub use self::ticket::{table, ticket, ticket_keys};
 
 use self::bites::Bites;
 use super::script::{Profile, Script};
