@@ -15,8 +15,9 @@ use scamp_proto::config::Config;
 use scamp_proto::discovery::cache_manager::{
     self, Command, Settings, Stats, Via, may_write_authorized,
 };
+use scamp_proto::discovery::peering::PEERING_PORT;
 use scamp_proto::discovery::{Instance, UnixTime};
-use scamp_proto::limits::{DATAGRAM, FILE_LOOK, PEERING_PORT};
+use scamp_proto::limits::{DATAGRAM, FILE_LOOK};
 use scamp_tls::Rsa;
 
 use crate::authorized::Authorized;
@@ -294,7 +295,7 @@ impl Shared {
                 match (command, done) {
                     (Command::Touch | Command::Write(_), done) => {
                         let done = done.map_err(|error| error.to_string());
-                        let told = done.as_ref().map(|()| ()).map_err(String::as_str);
+                        let told = done.as_ref().copied().map_err(String::as_str);
                         state.machine.written(self.now(), told);
                     }
                     (Command::Send(host, _), Err(error)) => {

@@ -23,12 +23,13 @@ use super::cache_file::{Task, Writer, encode, tell_oddities};
 use super::datagram::{Inflater, most};
 use super::intake::Budget;
 use super::known::{Digest, Known, Recall};
-use super::peering::{Message, Network, Peering};
+use super::peering::{Message, Peering};
 use super::registry::{Change, Registry};
 use super::{
     Announcement, AnnouncementError, DatagramError, Event, Instance, UnixTime, Unverified,
 };
 use crate::auth::{AuthorizedServices, Fingerprint, Verify};
+use crate::config::Network;
 use crate::limits::{
     CACHE_MAX_AGE, DATAGRAM_QUEUE, DATAGRAM_SENT, DATAGRAMS, DATAGRAMS_PER_SOURCE, INFLATED,
     MIN_TTL, NOTES, SIGNATURES,
