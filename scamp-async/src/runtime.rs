@@ -53,6 +53,13 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     ///
     /// Those of the operating system.
     fn bind(&self, address: &str) -> io::Result<Self::Listener>;
+
+    /// Takes over a socket of the standard library's that listens.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    fn adopt(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
 }
 
 /// An alarm clock for one task.

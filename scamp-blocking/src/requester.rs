@@ -340,7 +340,7 @@ impl Desk {
     }
 
     /// Waits for something to come, or to be due.
-    fn wait<'a>(&'a self, mut board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
+    fn wait<'a>(&'a self, board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
         let now = self.now();
         let due = board.machine.poll_timeout();
         if due.is_some_and(|at| at <= now) {

@@ -44,5 +44,7 @@ pub use config::{LoadError, LoadedConfig, load_config};
 pub use interfaces::{Interface, interfaces};
 pub use json::{JsonError, from_json, to_json};
 pub use presence::{Addresses, Presence, Site};
-pub use setup::{SetupError, requester_config, seed, session_config};
+pub use setup::{
+    SetupError, requester_config, seed, server_config, service_limits, session_config,
+};
 pub use switchboard::{Decision, Switchboard};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use scamp_proto::config::{AddressError, Config, ConfigError, Heartbeat, Selection};
 use scamp_proto::connection;
+use scamp_proto::service::Limits;
 use scamp_proto::session::{self, Side};
 use scamp_proto::{discovery, requester};
 use thiserror::Error;
@@ -124,6 +125,38 @@ pub fn session_config(config: &Config, side: Side) -> Result<session::Config, Co
     wire.write_timeout = config.net_write_timeout()?;
     wire.send_stall = config.rpc_reply_stall()?;
     Ok(settings)
+}
+
+/// A service's session settings: subscriptions are served.
+///
+/// # Errors
+///
+/// [`ConfigError`] names the key.
+pub fn server_config(config: &Config) -> Result<session::Config, ConfigError> {
+    Ok(session::Config {
+        subscriptions: true,
+        ..session_config(config, Side::Server)?
+    })
+}
+
+/// What a service takes on at once, in a process that may have `files` files open: the keys of
+/// `service`, and `mem.budget`.
+///
+/// # Errors
+///
+/// [`ConfigError`] names the key.
+pub fn service_limits(config: &Config, files: usize) -> Result<Limits, ConfigError> {
+    let customary = Limits::for_files(files);
+    Ok(Limits {
+        max_connections: config
+            .service_max_connections()?
+            .unwrap_or(customary.max_connections),
+        max_handshakes_per_address: config.service_max_handshakes_per_address()?,
+        max_requests: config.service_max_requests()?,
+        mem_budget: config.mem_budget()?,
+        shutdown_drain: config.service_shutdown_drain()?,
+        ..customary
+    })
 }
 
 /// What a machine's choices by chance begin from; different in each process (F-13).

@@ -65,7 +65,10 @@ impl Runtime for Tokio {
     }
 
     fn bind(&self, address: &str) -> io::Result<Door> {
-        let listener = std::net::TcpListener::bind(address)?;
+        self.adopt(std::net::TcpListener::bind(address)?)
+    }
+
+    fn adopt(&self, listener: std::net::TcpListener) -> io::Result<Door> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Door)
     }
