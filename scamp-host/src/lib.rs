@@ -2,8 +2,8 @@
 //!
 //! The machines of [`scamp_proto`] decide; here is what they decide about: network
 //! [interfaces](mod@interfaces), [UDP sockets](udp) and [listening ports](port), [files](file) that
-//! change, time and randomness. Sockets come back as those of the standard library, for whichever
-//! runtime takes them over.
+//! change, the [configuration](config) and the files it names, time and randomness. Sockets come back
+//! as those of the standard library, for whichever runtime takes them over.
 //!
 //! A program starts from a face such as `scamp-tokio` or `scamp-blocking` and seldom needs this crate.
 #![forbid(unsafe_code)]
@@ -20,11 +20,15 @@
     )
 )]
 
+mod authorized;
 pub mod clock;
+pub mod config;
 pub mod file;
 pub mod interfaces;
 pub mod port;
 pub mod running;
 pub mod udp;
 
+pub use authorized::{Authorized, AuthorizedEvent};
+pub use config::{LoadError, LoadedConfig, load_config};
 pub use interfaces::{Interface, interfaces};
