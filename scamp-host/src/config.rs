@@ -327,7 +327,10 @@ mod tests {
         fs::write(&bad, "none").unwrap();
         let of = |files: &[&Path]| {
             let files: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
-            ticket_keys(&config(&format!("auth.ticket_verify_key={}", files.join(","))))
+            ticket_keys(&config(&format!(
+                "auth.ticket_verify_key={}",
+                files.join(",")
+            )))
         };
         assert_eq!(of(&[&good, &good]).unwrap().unwrap().len(), 1);
         let error = of(&[&good, &bad]).unwrap_err().to_string();
@@ -346,7 +349,10 @@ mod tests {
         let at = root.path().display();
         let both = config(&format!("x.soa_key={at}/k\nx.key=/none\nx.cert={at}/c"));
         let files = service_files(&both, "x").unwrap();
-        assert_eq!((&*files.key.octets, &*files.certificate.octets), (&b"k"[..], &b"c"[..]));
+        assert_eq!(
+            (&*files.key.octets, &*files.certificate.octets),
+            (&b"k"[..], &b"c"[..])
+        );
         assert!(!format!("{files:?}").contains("107"), "HD-12");
         let error = service_files(&both, "y").unwrap_err().to_string();
         assert!(error.contains("/etc/scamp/services/y.key"), "{error}");
