@@ -1,6 +1,6 @@
 //! `scamp list`: who is there, and what may be asked (K-5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -317,7 +317,11 @@ impl Listing<'_> {
             sector.2 += usize::from(offered.usable > 0);
         }
         for instance in chosen {
-            sectors.entry(instance.sector()).or_default().0 += 1;
+            let of_actions = instance.actions().map(|action| action.sector);
+            let own: BTreeSet<&str> = of_actions.chain([instance.sector()]).collect();
+            for sector in own {
+                sectors.entry(sector).or_default().0 += 1;
+            }
         }
         let mut table = Table::new(&["Sector", "Services", "Actions", "Usable"]);
         table.numbers(&[1, 2, 3]);
