@@ -37,7 +37,7 @@ fn serve_and_ask() -> Result<(), Box<dyn Error>> {
     let identity = Identity::from_pem(certificate, include_str!("../tests/data/p256.key"))?;
     let fingerprint = identity.fingerprint();
     let service = Service::builder(identity)
-        .action("helloworld.hello~1", |mut request| {
+        .action(("helloworld.hello~1", "noauth"), |mut request| {
             let asked = request.text()?;
             Ok(Reply::new(format!(r#"{{"hello":{asked}}}"#)))
         })?

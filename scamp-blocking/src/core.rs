@@ -11,8 +11,8 @@ use scamp_proto::service::{Caller, Checked, Desk, House, JobBody, Step};
 use scamp_proto::session::{Change, Event, ExchangeId, RecvId, SendId, ServeId, Session};
 use scamp_proto::{CloseReason, Duplex, End, ExchangeError, Header, Instant, Outbox};
 
-use crate::home::Home;
 use crate::actions::Handler;
+use crate::home::Home;
 use crate::job::{Task, Work};
 use crate::waiters::{Key, Waiters};
 use scamp_tls::Channel;

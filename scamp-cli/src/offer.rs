@@ -69,7 +69,9 @@ fn add(
     action: &'static Offered,
     shared: Arc<Shared>,
 ) -> Result<ServiceBuilder, scamp_blocking::ActionError> {
-    let parsed = Action::parse(name)?.envelopes(&["json", "jsonstore"]);
+    let parsed = Action::parse(name)?
+        .noauth()
+        .envelopes(&["json", "jsonstore"]);
     let handler = move |request: Request| {
         shared.note(&request);
         (action.serve)(&shared, request)

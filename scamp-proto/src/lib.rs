@@ -51,6 +51,8 @@ pub mod note;
 mod ordered;
 mod outbox;
 mod rand;
+#[cfg(feature = "discovery")]
+pub mod requester;
 #[cfg(feature = "auth")]
 pub mod service;
 pub mod session;

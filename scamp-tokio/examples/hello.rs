@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let certificate = include_str!("../tests/data/greeter.crt");
     let key = include_str!("../tests/data/greeter.key");
     let service = Service::builder(Identity::from_pem(certificate, key)?)
-        .action("Greetings.hello", |request| async move {
+        .action(("Greetings.hello", "noauth"), |request| async move {
             Ok(Reply::new(format!("Hello {}", request.text()?)))
         })?
         .bind("127.0.0.1:0")?;

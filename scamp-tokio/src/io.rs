@@ -19,7 +19,7 @@ use tokio::io::ReadBuf;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let service = Service::plain()
-///     .action("Echo.echo", |request| async move { Ok(Reply::new(request.bytes().clone())) })?
+///     .action(("Echo.echo", "noauth"), |request| async move { Ok(Reply::new(request.bytes().clone())) })?
 ///     .detached()?;
 /// let (ours, theirs) = tokio::io::duplex(4096);
 /// service.serve(Io(theirs), IpAddr::from([127, 0, 0, 1]));

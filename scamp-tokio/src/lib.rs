@@ -15,7 +15,7 @@
 //! let pin = Pin::Fingerprint(identity.fingerprint());
 //!
 //! let service = Service::builder(identity)
-//!     .action("Greetings.hello", |request| async move {
+//!     .action(("Greetings.hello", "noauth"), |request| async move {
 //!         Ok(Reply::new(format!("Hello {}", request.text()?)))
 //!     })?
 //!     .bind("127.0.0.1:0")?;

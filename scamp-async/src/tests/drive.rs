@@ -341,15 +341,16 @@ fn a_service_that_is_dropped() {
 #[test]
 fn memory_is_accounted_for() {
     let sim = Sim::default();
-    let service = actions(crate::ServiceBuilder::new(sim.clone(), None))
-        .streaming_action("Slow.body", |request| async move {
-            request.cancelled().await;
-            drop(request.body);
-            Ok(crate::Reply::new(""))
-        })
-        .unwrap()
-        .detached()
-        .unwrap();
+    let service =
+        actions(crate::ServiceBuilder::new(sim.clone(), None).default_access(crate::Access::Allow))
+            .streaming_action("Slow.body", |request| async move {
+                request.cancelled().await;
+                drop(request.body);
+                Ok(crate::Reply::new(""))
+            })
+            .unwrap()
+            .detached()
+            .unwrap();
     let (ours, theirs, _) = pipe(1 << 20, &[]);
     assert!(service.serve(theirs, [10, 0, 0, 1].into()));
     let builder = ClientBuilder::new(sim.clone(), None);

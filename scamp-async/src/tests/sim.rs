@@ -466,9 +466,11 @@ impl Pair {
         let pin = identity
             .as_ref()
             .map(|own| CertificatePin::Fingerprint(own.fingerprint()));
-        let service = actions(ServiceBuilder::new(sim.clone(), identity))
-            .detached()
-            .unwrap();
+        let service = actions(
+            ServiceBuilder::new(sim.clone(), identity).default_access(crate::Access::Allow),
+        )
+        .detached()
+        .unwrap();
         let (ours, theirs, meter) = pipe(capacity, script);
         assert!(service.serve(theirs, IpAddr::from([10, 0, 0, 1])));
         let builder = settings(ClientBuilder::new(sim.clone(), pin));
@@ -491,7 +493,7 @@ impl Pair {
             .chain([self.client.handle.shared.clone()]);
         ends.into_iter()
             .all(|shared| shared.look(|state| state.is_empty()))
-            && self.service.stats().requests == 0
+            && self.service.stats().requests_active == 0
     }
 }
 
@@ -548,7 +550,7 @@ pub(crate) async fn yield_now() {
 
 /// A service that listens.
 pub(crate) fn listening(sim: &Sim) -> Service<Sim> {
-    actions(ServiceBuilder::new(sim.clone(), None))
+    actions(ServiceBuilder::new(sim.clone(), None).default_access(crate::Access::Allow))
         .bind("anywhere")
         .unwrap()
 }

@@ -52,8 +52,8 @@ fn an_echo_is_one_write_and_one_read_at_each_end() {
     bounded(|| {
         for tls in [true, false] {
             let service = Running::start(actions(match tls {
-                true => Service::builder(identity()),
-                false => Service::plain(),
+                true => Service::builder(identity()).default_access(scamp_blocking::Access::Allow),
+                false => Service::plain().default_access(scamp_blocking::Access::Allow),
             }));
             let pair = std::os::unix::net::UnixStream::pair().unwrap();
             let (near, far) = (Counts::default(), Counts::default());
@@ -101,6 +101,7 @@ fn small_streams_are_one_write() {
     bounded(|| {
         let service = Running::start(
             Service::builder(identity())
+                .default_access(scamp_blocking::Access::Allow)
                 .streaming_action("Test.write", |mut request| {
                     let text = request.text()?;
                     Ok(scamp_blocking::Reply::stream(move |out| {

@@ -26,8 +26,10 @@ fn bodies_of_all_sizes_come_back() {
 #[test]
 fn a_large_body_comes_back() {
     bounded(|| {
-        let service =
-            Running::start(actions(Service::builder(identity())).session(roomy(Side::Server)));
+        let service = Running::start(
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
+                .session(roomy(Side::Server)),
+        );
         let client = service.client_with(|builder| builder.session(roomy(Side::Client)));
         let body = bytes::Bytes::from(octets(64 << 20));
         // As it comes: the reply begins long before the request is complete.
@@ -112,7 +114,7 @@ fn a_deadline_ends_a_request() {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
                 .action("Test.slow", move |_| {
                     let _ = held.lock().unwrap().recv();
                     Ok(scamp_blocking::Reply::new("late"))

@@ -37,6 +37,7 @@ fn a_ping_is_answered_beside_a_slow_handler() {
         let gate2 = gate.clone();
         let service = Running::start(
             Service::plain()
+                .default_access(scamp_blocking::Access::Allow)
                 .action("Test.gate", move |_| {
                     gate2.pass();
                     Ok(scamp_blocking::Reply::new("passed"))
@@ -63,7 +64,7 @@ fn a_ping_is_answered_beside_a_slow_handler() {
 fn a_peer_that_reads_nothing() {
     bounded(|| {
         let service = Running::start(
-            actions(Service::plain())
+            actions(Service::plain().default_access(scamp_blocking::Access::Allow))
                 .action("Test.large", |_| {
                     Ok(scamp_blocking::Reply::new(octets(8 << 20)))
                 })
@@ -101,6 +102,7 @@ fn a_stalled_peer_is_given_up() {
         config.connection.max_queued = 64 << 20;
         let service = Running::start(
             Service::plain()
+                .default_access(scamp_blocking::Access::Allow)
                 .session(config)
                 .action("Test.large", |_| {
                     Ok(scamp_blocking::Reply::new(octets(32 << 20)))
@@ -333,7 +335,9 @@ fn silent_peers_make_room() {
 #[test]
 fn a_flood_ends_its_connection() {
     bounded(|| {
-        let service = Running::start(actions(Service::plain()));
+        let service = Running::start(actions(
+            Service::plain().default_access(scamp_blocking::Access::Allow),
+        ));
         let mut raw = service.raw();
         let header = r#"{"type":"request","request_id":1,"action":"Test.echo"}"#;
         for number in 0..200_000 {

@@ -137,11 +137,12 @@ fn a_notification_outlives_its_client() {
     bounded(|| {
         let (tell, told) = std::sync::mpsc::channel();
         let tell = std::sync::Mutex::new(tell);
-        let service = Running::start(actions(Service::builder(identity())).on_notify(
-            move |mut request| {
-                tell.lock().unwrap().send(request.bytes().unwrap()).unwrap();
-            },
-        ));
+        let service = Running::start(
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
+                .on_notify(move |mut request| {
+                    tell.lock().unwrap().send(request.bytes().unwrap()).unwrap();
+                }),
+        );
         for len in [0, 5, 500_000] {
             let client = service.client();
             client.notify(vec![b'n'; len]).unwrap();

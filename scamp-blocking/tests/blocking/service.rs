@@ -25,7 +25,7 @@ impl Gate {
 
 pub(crate) fn gated(gate: &Gate) -> scamp_blocking::ServiceBuilder {
     let gate = gate.clone();
-    actions(Service::builder(identity()))
+    actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
         .action("Test.gate", move |_| {
             gate.pass();
             Ok(Reply::new("passed"))
@@ -180,7 +180,9 @@ fn a_second_shutdown_is_at_once() {
 #[test]
 fn connections_are_freed() {
     bounded(|| {
-        let service = Running::start(actions(Service::plain()));
+        let service = Running::start(actions(
+            Service::plain().default_access(scamp_blocking::Access::Allow),
+        ));
         let clients: Vec<_> = (0..200).map(|_| service.client()).collect();
         for client in &clients {
             assert_eq!(client.call(head("Test.echo"), "x").unwrap().body, "x");
@@ -203,7 +205,9 @@ fn too_many_connections_are_turned_away() {
     bounded(|| {
         let mut limits = Limits::for_files(1024);
         limits.max_connections = 2;
-        let service = Running::start(actions(Service::plain()).limits(limits));
+        let service = Running::start(
+            actions(Service::plain().default_access(scamp_blocking::Access::Allow)).limits(limits),
+        );
         let first = service.client();
         let second = service.client();
         assert_eq!(first.call(head("Test.echo"), "x").unwrap().body, "x");
@@ -258,7 +262,9 @@ fn a_client_answers_requests() {
         // Two clients' ends over one stream, one of them in the service's place.
         let pair = std::os::unix::net::UnixStream::pair().unwrap();
         let echo = |mut request: scamp_blocking::Request| Ok(Reply::new(request.bytes().unwrap()));
-        let actions = Actions::default().action("Test.echo", echo).unwrap();
+        let actions = Actions::default()
+            .action(("Test.echo", "noauth"), echo)
+            .unwrap();
         let one = scamp_blocking::Client::plain();
         let one = one.over("a", scamp_blocking::Socket::from(pair.0)).unwrap();
         let other = scamp_blocking::Client::plain().actions(actions);

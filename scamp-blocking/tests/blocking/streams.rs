@@ -54,7 +54,7 @@ fn both_write_first() {
             config
         };
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
                 .session(no_window(Side::Server))
                 .streaming_action("Test.cross", |request| {
                     Ok(Reply::stream(move |out| {
@@ -88,7 +88,7 @@ fn both_write_first() {
 fn a_failed_body_is_no_end() {
     bounded(|| {
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
                 .action("Test.half", |_| {
                     Ok(Reply::stream(|out| {
                         out.write_all(b"half")?;
@@ -147,7 +147,7 @@ fn a_failed_body_is_no_end() {
 fn an_early_reply_ends_the_request() {
     bounded(|| {
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
                 .streaming_action("Test.no", |_| Ok(Reply::new("no need")))
                 .unwrap(),
         );

@@ -102,7 +102,9 @@ fn stream(request: Request) -> Result<Reply, RemoteError> {
 }
 
 pub(crate) fn service() -> Running {
-    Running::start(actions(Service::builder(identity())))
+    Running::start(actions(
+        Service::builder(identity()).default_access(scamp_blocking::Access::Allow),
+    ))
 }
 
 pub(crate) fn head(action: &str) -> RequestHead<'_> {

@@ -42,7 +42,7 @@ fn handlers_run_side_by_side() {
     bounded(|| {
         let barrier = Arc::new(Barrier::new(64));
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_blocking::Access::Allow))
                 .action("Test.meet", move |_| {
                     barrier.wait();
                     Ok(Reply::new("met"))

@@ -272,7 +272,9 @@ impl Check {
 
 impl core::fmt::Debug for Check {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Check").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Check")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -302,7 +304,9 @@ impl Papers {
     pub(super) fn worthless(&self) -> Option<TicketError> {
         let errors = [self.ticket.as_ref().err(), self.token.as_ref().err()];
         let mut errors = errors.into_iter().flatten();
-        errors.find(|error| **error != TicketError::Missing).copied()
+        errors
+            .find(|error| **error != TicketError::Missing)
+            .copied()
     }
 
     fn caller(self, header: &Header) -> Caller {
@@ -341,11 +345,7 @@ pub(super) fn need(action: &Action, is_tabled: bool, default: Access) -> Need {
 }
 
 /// The decision, as far as it can be made without the table: T-9, steps 2, 3 and 5.
-pub(super) fn decide(
-    need: Need,
-    action: &Action,
-    papers: &Papers,
-) -> Result<(), RemoteError> {
+pub(super) fn decide(need: Need, action: &Action, papers: &Papers) -> Result<(), RemoteError> {
     match need {
         Need::Nothing => Ok(()),
         Need::Refused => Err(RemoteError::new(

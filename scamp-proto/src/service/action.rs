@@ -112,7 +112,11 @@ impl Action {
     /// `noauth` is as [`noauth`](Self::noauth), `tN` is a time limit of `N` seconds of which the last
     /// one counts, from 1 to 86 400; what has no meaning here is announced all the same.
     pub fn flags(mut self, list: &str) -> Self {
-        for flag in list.split(',').map(str::trim).filter(|flag| !flag.is_empty()) {
+        for flag in list
+            .split(',')
+            .map(str::trim)
+            .filter(|flag| !flag.is_empty())
+        {
             match time_limit(flag) {
                 Some(seconds) => self.limit = Some(seconds),
                 None => {
@@ -197,7 +201,8 @@ impl Action {
 
     /// How long a request may take, from being complete to the end of its reply (S-20).
     pub fn time_limit(&self) -> Option<Duration> {
-        self.limit.map(|seconds| Duration::from_secs(seconds.into()))
+        self.limit
+            .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// Its flags as they are announced: sorted, the time limit last (D-17).
@@ -500,7 +505,10 @@ mod tests {
             ("read", "read"),
             ("t5,update, read,,read", "read,update,t5"),
             ("t5,t70", "t70"),
-            ("t5,t0,t86401,t99999999999,t,tx", "t,t0,t86401,t99999999999,tx,t5"),
+            (
+                "t5,t0,t86401,t99999999999,t,tx",
+                "t,t0,t86401,t99999999999,tx,t5",
+            ),
         ] {
             assert_eq!(action(list).flags_text(), text, "{list}");
         }

@@ -69,7 +69,8 @@ mod tests {
     fn actions() -> Actions<u8> {
         let mut actions = Actions::default();
         for action in [
-            Action::parse("A.shown").map(|action| action.flags("public,t5,read").html("<b>\"x\"</b>")),
+            Action::parse("A.shown")
+                .map(|action| action.flags("public,t5,read").html("<b>\"x\"</b>")),
             Action::parse("A.hidden").map(|action| action.flags("public,secret")),
             Action::parse("A.quiet~3"),
         ] {
@@ -89,8 +90,14 @@ mod tests {
     /// V-8: what is documented, and how.
     #[test]
     fn documentation() {
-        assert_eq!(names(Builtin::Documentation { all: false }), json!(["A.shown"]));
-        assert_eq!(names(Builtin::Documentation { all: true }), json!(["A.quiet", "A.shown"]));
+        assert_eq!(
+            names(Builtin::Documentation { all: false }),
+            json!(["A.shown"])
+        );
+        assert_eq!(
+            names(Builtin::Documentation { all: true }),
+            json!(["A.quiet", "A.shown"])
+        );
         let text = Builtin::Documentation { all: false }.answer(&actions(), 0);
         let json: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(

@@ -6,13 +6,13 @@ use alloc::string::ToString;
 
 use bytes::Bytes;
 
+use super::Actions;
 use super::access::{
     Caller, Check, Checked, Guard, Need, Papers, TableAnswer, admit, decide, decide_by_table, need,
     no_table,
 };
 use super::action::{Action, Server};
 use super::builtin::Builtin;
-use super::Actions;
 use crate::Instant;
 use crate::auth::table::WaiterId;
 use crate::error::BodyError;
@@ -396,18 +396,16 @@ impl Desk {
         let caller = admit(papers, &header);
         match server {
             Server::Builtin(builtin) => answer(now, session, actions, house, *builtin, id, body),
-            Server::Handler(handler) if action.is_streaming() => {
-                match self.admit(id, house) {
-                    true => Step::Start(Job {
-                        id,
-                        header,
-                        body: JobBody::Stream(body),
-                        caller,
-                        handler,
-                    }),
-                    false => refuse(now, session, id, body, overloaded()),
-                }
-            }
+            Server::Handler(handler) if action.is_streaming() => match self.admit(id, house) {
+                true => Step::Start(Job {
+                    id,
+                    header,
+                    body: JobBody::Stream(body),
+                    caller,
+                    handler,
+                }),
+                false => refuse(now, session, id, body, overloaded()),
+            },
             Server::Handler(handler) => {
                 session.collect(now, body, action.body_limit());
                 let waiting = Waiting { id, header, caller };

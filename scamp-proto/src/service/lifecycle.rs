@@ -273,7 +273,10 @@ mod tests {
         let mut life = Lifecycle::new(true);
         assert_eq!(orders(&mut life), []);
         life.listening(at(0));
-        assert_eq!(orders(&mut life), [Order::CreateRunningFile, Order::Announce]);
+        assert_eq!(
+            orders(&mut life),
+            [Order::CreateRunningFile, Order::Announce]
+        );
         life
     }
 
@@ -312,12 +315,20 @@ mod tests {
         life.left();
         life.handle_timeout(at(5000));
         life.handle_timeout(at(7999));
-        assert_eq!(orders(&mut life), [Order::Leave, Order::StopListening, Order::Refuse]);
+        assert_eq!(
+            orders(&mut life),
+            [Order::Leave, Order::StopListening, Order::Refuse]
+        );
         life.handle_timeout(at(8000));
         life.handle_timeout(at(9000));
         assert_eq!(
             orders(&mut life),
-            [Order::CutReplies, Order::Close, Order::RemoveRunningFile, Order::Return]
+            [
+                Order::CutReplies,
+                Order::Close,
+                Order::RemoveRunningFile,
+                Order::Return
+            ]
         );
     }
 
@@ -330,7 +341,10 @@ mod tests {
         life.shutdown(at(1));
         let all = orders(&mut life);
         let refused = [Order::Leave, Order::StopListening, Order::Refuse];
-        assert_eq!(all, [&refused[..], &[Order::CutReplies, Order::Close]].concat());
+        assert_eq!(
+            all,
+            [&refused[..], &[Order::CutReplies, Order::Close]].concat()
+        );
         life.shutdown(at(2));
         assert_eq!(orders(&mut life), [Order::RemoveRunningFile, Order::Return]);
 

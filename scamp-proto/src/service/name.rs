@@ -135,7 +135,10 @@ mod tests {
     #[test]
     fn identities() {
         let name = Name::parse("greeter").expect("a name");
-        assert_eq!(name.identity([0xff; 18]), "greeter:////////////////////////");
+        assert_eq!(
+            name.identity([0xff; 18]),
+            "greeter:////////////////////////"
+        );
         assert_eq!(name.identity([0; 18]).len(), "greeter:".len() + 24);
     }
 
@@ -148,14 +151,30 @@ mod tests {
     /// V-2, N-27, N-48: the whole range, both ends included, and no more tries than allowed.
     #[test]
     fn ports() {
-        let ports = Ports { first: 30_100, last: 30_103, tries: 200 };
+        let ports = Ports {
+            first: 30_100,
+            last: 30_103,
+            tries: 200,
+        };
         let all: BTreeSet<u16> = ports.choose(Rng::new(5)).collect();
         assert_eq!(all, (30_100..=30_103).collect());
-        let top = Ports { first: 65_535, last: 65_535, tries: 3 };
+        let top = Ports {
+            first: 65_535,
+            last: 65_535,
+            tries: 3,
+        };
         assert!(top.choose(Rng::new(5)).eq([65_535; 3]));
-        let whole = Ports { first: 0, last: 65_535, tries: 1000 };
+        let whole = Ports {
+            first: 0,
+            last: 65_535,
+            tries: 1000,
+        };
         assert!(whole.choose(Rng::new(5)).max() > Some(60_000));
-        let none = Ports { first: 2, last: 1, tries: 3 };
+        let none = Ports {
+            first: 2,
+            last: 1,
+            tries: 3,
+        };
         assert_eq!(none.choose(Rng::new(5)).count(), 0);
     }
 }

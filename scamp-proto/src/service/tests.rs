@@ -112,10 +112,26 @@ impl World {
         add(&mut actions, action("Greetings.x"), "x");
         add(&mut actions, action("Greetings.y"), "y");
         add(&mut actions, action("Greetings.open").noauth(), "open");
-        add(&mut actions, action("Greetings.code").requires(&[1, 31]), "code");
-        add(&mut actions, action("Greetings.code99").requires(&[1, 99]), "code99");
-        add(&mut actions, action("Greetings.stream").noauth().streaming(), "stream");
-        add(&mut actions, action("Greetings.pour").requires(&[1]).streaming(), "pour");
+        add(
+            &mut actions,
+            action("Greetings.code").requires(&[1, 31]),
+            "code",
+        );
+        add(
+            &mut actions,
+            action("Greetings.code99").requires(&[1, 99]),
+            "code99",
+        );
+        add(
+            &mut actions,
+            action("Greetings.stream").noauth().streaming(),
+            "stream",
+        );
+        add(
+            &mut actions,
+            action("Greetings.pour").requires(&[1]).streaming(),
+            "pour",
+        );
         let now = Instant::EPOCH;
         Self {
             client: Session::new(Config::new(Side::Client), Side::Client, now),
@@ -337,11 +353,21 @@ fn required_privileges() {
     let invalid = refused("authn", "Invalid ticket");
     let expired = ticket("1+31").replace("1000,1000", "100,100");
     let early = ticket("1+31").replace("1000,1000", "1501,100");
-    let tickets = [None, Some(""), Some(BAD), Some("x"), Some(&*expired), Some(&*early)];
+    let tickets = [
+        None,
+        Some(""),
+        Some(BAD),
+        Some("x"),
+        Some(&*expired),
+        Some(&*early),
+    ];
     for bad in tickets {
         assert_eq!(world.call("Greetings.code", bad), invalid, "{bad:?}");
     }
-    assert_eq!(world.call("Greetings.code", Some(&ticket("1+20+31"))), fine("code"));
+    assert_eq!(
+        world.call("Greetings.code", Some(&ticket("1+20+31"))),
+        fine("code")
+    );
     assert_eq!(
         world.call("Greetings.code99", Some(&ticket("1+20+31"))),
         refused("authz", "Missing privilege 99 for Greetings.code99")
@@ -369,7 +395,10 @@ fn the_table_of_the_example() {
     );
     for action in ["hello", "wave", "x", "y"] {
         let action = format!("Greetings.{action}");
-        assert_eq!(world.call(&action, None), refused("authn", "Invalid ticket"));
+        assert_eq!(
+            world.call(&action, None),
+            refused("authn", "Invalid ticket")
+        );
     }
     assert_eq!(world.call("Greetings.open", None), fine("open"));
 }
@@ -381,9 +410,15 @@ fn code_and_table() {
     for (privileges, missing) in [("1+20+31", None), ("1+31", Some(20)), ("1+20", Some(31))] {
         let expected = match missing {
             None => fine("code"),
-            Some(id) => refused("authz", &format!("Missing privilege {id} for Greetings.code")),
+            Some(id) => refused(
+                "authz",
+                &format!("Missing privilege {id} for Greetings.code"),
+            ),
         };
-        assert_eq!(world.call("Greetings.code", Some(&ticket(privileges))), expected);
+        assert_eq!(
+            world.call("Greetings.code", Some(&ticket(privileges))),
+            expected
+        );
     }
 }
 
@@ -393,8 +428,13 @@ fn other_sectors() {
     let mut world = World::new(Access::Allow).with_keys().with_table(table());
     world.house.guard(|guard| guard.set_sector("web"));
     assert_eq!(world.call("Greetings.y", None), fine("y"));
-    world.house.guard(|guard| guard.set_table(table().all_sectors()));
-    assert_eq!(world.call("Greetings.y", None), refused("authn", "Invalid ticket"));
+    world
+        .house
+        .guard(|guard| guard.set_table(table().all_sectors()));
+    assert_eq!(
+        world.call("Greetings.y", None),
+        refused("authn", "Invalid ticket")
+    );
 }
 
 /// T-11: whose ticket, whose client.
@@ -442,7 +482,10 @@ fn tickets_are_remembered() {
     world.answer();
     assert_eq!(world.replies().len(), 2);
     world.house.unix.set(2000);
-    assert_eq!(world.call("Greetings.code", Some(&held)), refused("authn", "Invalid ticket"));
+    assert_eq!(
+        world.call("Greetings.code", Some(&held)),
+        refused("authn", "Invalid ticket")
+    );
 }
 
 /// T-9: it is decided before the body is there, so a refusal does not wait for it; nothing is started
@@ -575,10 +618,16 @@ fn the_peer_is_gone() {
         .with_keys()
         .with_table(TableState::remote(Duration::ZERO));
     let known = ticket("20");
-    world.send(&RequestHead::new("Greetings.hello").ticket(known.as_str()), "");
+    world.send(
+        &RequestHead::new("Greetings.hello").ticket(known.as_str()),
+        "",
+    );
     world.check();
     let other = ticket("21");
-    world.send(&RequestHead::new("Greetings.hello").ticket(other.as_str()), "");
+    world.send(
+        &RequestHead::new("Greetings.hello").ticket(other.as_str()),
+        "",
+    );
     assert_eq!((world.checks.len(), world.fetches), (1, 1));
     world.server.close(world.now);
     world.settle();
@@ -616,17 +665,25 @@ fn built_in() {
     let name = Name::parse("greeter").expect("a name");
     world.actions.add_queue_depth(&name).expect("its first");
     world.actions.add_documentation(true).expect("its first");
-    assert_eq!(world.call("greeter.queue_depth", None), fine("{\"queue_depth\":0}"));
+    assert_eq!(
+        world.call("greeter.queue_depth", None),
+        fine("{\"queue_depth\":0}")
+    );
     world.send(&RequestHead::new("Greetings.open"), "");
     world.send(&RequestHead::new("GREETER.Queue_Depth"), "ignored");
     assert_eq!(world.replies(), [fine("{\"queue_depth\":1}")]);
     world.answer();
     world.replies();
-    let listed = world.call("_meta.documentation", Some(BAD)).expect("it is for all");
+    let listed = world
+        .call("_meta.documentation", Some(BAD))
+        .expect("it is for all");
     let json: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
     let names = json["actions"].as_array().expect("an array").iter();
     let names: Vec<_> = names.map(|action| action["name"].to_string()).collect();
-    assert!(names.contains(&"\"greeter.queue_depth\"".to_string()), "{names:?}");
+    assert!(
+        names.contains(&"\"greeter.queue_depth\"".to_string()),
+        "{names:?}"
+    );
     assert_eq!(names.len(), 11);
 }
 

@@ -30,6 +30,8 @@
 
 mod app;
 pub mod bodies;
+#[cfg(feature = "discovery")]
+pub mod bus;
 pub mod matrix;
 mod oracle;
 mod pair;

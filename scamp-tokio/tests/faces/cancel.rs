@@ -167,7 +167,7 @@ fn dropped_handles() {
                 }
             }
         }
-        while service.handle.stats().requests > 0 {
+        while service.handle.stats().requests_active > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(client.call("Echo.whole", "b").await.unwrap().body, "b");

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::support::{actions, identity};
 
 async fn pair() -> (Client, ServiceHandle) {
-    let service = actions(Service::builder(identity()))
+    let service = actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
         .unwrap()
         .detached()
         .unwrap();

@@ -68,6 +68,7 @@ fn five_hundred_in_flight() {
         for max_inflight in [None, Some(0)] {
             let all_here = Arc::new(Barrier::new(500));
             let builder = Service::builder(identity())
+                .default_access(scamp_tokio::Access::Allow)
                 .action("helloworld.hello", move |request| {
                     let all_here = all_here.clone();
                     async move {
@@ -171,7 +172,7 @@ fn connecting_may_fail() {
 fn either_end_may_ask() {
     in_both(|| async {
         let actions = Actions::new()
-            .action("Client.name", |_| async move {
+            .action(("Client.name", "noauth"), |_| async move {
                 Ok(scamp_tokio::Reply::new("a client"))
             })
             .unwrap();
@@ -199,15 +200,16 @@ fn either_end_may_ask() {
 fn notifications() {
     in_both(|| async {
         let (tell, mut told) = tokio::sync::mpsc::channel::<Bytes>(8);
-        let builder = actions(Service::builder(identity()))
-            .unwrap()
-            .on_notify(move |request| {
-                let tell = tell.clone();
-                async move {
-                    let body = request.body.collect(1 << 20).await.unwrap();
-                    tell.send(body).await.unwrap();
-                }
-            });
+        let builder =
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
+                .unwrap()
+                .on_notify(move |request| {
+                    let tell = tell.clone();
+                    async move {
+                        let body = request.body.collect(1 << 20).await.unwrap();
+                        tell.send(body).await.unwrap();
+                    }
+                });
         let service = Running::start(builder);
         let client = service.client().await;
         client.notify("small").await.unwrap();
@@ -276,7 +278,10 @@ fn after_the_end() {
 /// What a service's peer does oddly is told to whoever asks, and the connection goes on.
 #[tokio::test]
 async fn notes_are_kept() {
-    let service = actions(Service::plain()).unwrap().detached().unwrap();
+    let service = actions(Service::plain().default_access(scamp_tokio::Access::Allow))
+        .unwrap()
+        .detached()
+        .unwrap();
     let (ours, theirs) = tokio::io::duplex(1000);
     assert!(service.serve(scamp_tokio::Io(theirs), [10, 0, 0, 1].into()));
     let plain = Client::plain();
@@ -312,9 +317,11 @@ async fn futures_are_send() {
     drop(is_send(out.write_bytes("a")));
     drop(is_send(out.finish()));
     drop(is_send(reply.wait()));
-    let service = actions(Service::builder(identity())).unwrap();
+    let service =
+        actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow)).unwrap();
     drop(is_send(service.bind("127.0.0.1:0").unwrap().run()));
-    let service = actions(Service::builder(identity())).unwrap();
+    let service =
+        actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow)).unwrap();
     let stop = std::future::ready(());
     is_send(service.bind("127.0.0.1:0").unwrap().run_until(stop)).await;
 }

@@ -52,7 +52,9 @@ fn a_panic_costs_one_exchange() {
 fn shutting_down_waits_for_replies() {
     in_both(|| async {
         let (let_go, wait) = tokio::sync::watch::channel(false);
-        let builder = actions(Service::builder(identity())).unwrap();
+        let builder =
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
+                .unwrap();
         let builder = builder.action("Slow.waits", move |_| {
             let mut wait = wait.clone();
             async move {
@@ -127,7 +129,7 @@ fn too_many_connections() {
             ..Limits::default()
         };
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
                 .unwrap()
                 .limits(limits),
         );
@@ -138,7 +140,7 @@ fn too_many_connections() {
             third,
             Err(CallError::NoReply(ExchangeError::NotEstablished(_)))
         ));
-        assert_eq!(service.handle.stats().refused, 1);
+        assert_eq!(service.handle.stats().connections_refused, 1);
         drop(first);
         while service.handle.connections() > 1 {
             tokio::task::yield_now().await;
@@ -159,7 +161,7 @@ fn the_oldest_handshake_makes_way() {
             ..Limits::default()
         };
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
                 .unwrap()
                 .limits(limits),
         );
@@ -188,7 +190,7 @@ fn too_many_requests() {
             ..Limits::default()
         };
         let service = Running::start(
-            actions(Service::builder(identity()))
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
                 .unwrap()
                 .limits(limits),
         );
@@ -203,14 +205,14 @@ fn too_many_requests() {
             body.finish().await.unwrap();
             waiting.push(reply);
         }
-        while service.handle.stats().requests < 3 {
+        while service.handle.stats().requests_active < 3 {
             tokio::task::yield_now().await;
         }
         let error = other.call("Echo.whole", "").await.unwrap_err();
         assert!(error.is_dispatch_failure(), "{error}");
         drop((waiting, client));
         // S-31: with its connection gone, a handler can tell that nobody waits for it.
-        while service.handle.stats().requests > 0 {
+        while service.handle.stats().requests_active > 0 {
             service.handle.shutdown();
             tokio::task::yield_now().await;
         }
@@ -222,7 +224,7 @@ fn too_many_requests() {
 /// HD-18, B-11: whoever connects and says nothing is gone after ten seconds, and not before.
 #[tokio::test(start_paused = true)]
 async fn silent_connections_are_closed() {
-    let service = actions(Service::builder(identity()))
+    let service = actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
         .unwrap()
         .detached()
         .unwrap();
@@ -247,7 +249,10 @@ async fn silent_connections_are_closed() {
 /// B-23, HD-31: whoever asks for much and takes next to nothing is closed, and the memory is back.
 #[tokio::test(start_paused = true)]
 async fn slow_readers_are_closed() {
-    let service = actions(Service::plain()).unwrap().detached().unwrap();
+    let service = actions(Service::plain().default_access(scamp_tokio::Access::Allow))
+        .unwrap()
+        .detached()
+        .unwrap();
     let (mut ours, theirs) = tokio::io::duplex(100);
     assert!(service.serve(Io(theirs), std::net::IpAddr::from([10, 0, 0, 1])));
     let header = r#"{"type":"request","request_id":1,"action":"Make.octets","size":9999999}"#;
@@ -264,7 +269,7 @@ async fn slow_readers_are_closed() {
     }
     assert!(octets < 1000, "{octets}");
     assert!(start.elapsed() < Duration::from_secs(600));
-    while service.connections() > 0 || service.stats().requests > 0 {
+    while service.connections() > 0 || service.stats().requests_active > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(service.stats().memory, 0);
@@ -273,7 +278,10 @@ async fn slow_readers_are_closed() {
 /// B-16, HD-28: open and abort, 200 000 times: nothing is started and the connection ends.
 #[tokio::test]
 async fn open_and_abort() {
-    let service = actions(Service::plain()).unwrap().detached().unwrap();
+    let service = actions(Service::plain().default_access(scamp_tokio::Access::Allow))
+        .unwrap()
+        .detached()
+        .unwrap();
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     assert!(service.serve(Io(theirs), std::net::IpAddr::from([10, 0, 0, 1])));
     let header = r#"{"type":"request","request_id":1,"action":"Slow.never"}"#;
@@ -294,7 +302,7 @@ async fn open_and_abort() {
     };
     let (sent, ()) = tokio::join!(flood, hear);
     assert!(sent < 10_000, "{sent}");
-    assert_eq!(service.stats().requests, 0);
+    assert_eq!(service.stats().requests_active, 0);
 }
 
 /// HD-26: while all connections together hold too much, each is held to its share, and no new one
@@ -306,7 +314,9 @@ fn the_memory_of_all() {
             mem_budget: 1 << 20,
             ..Limits::default()
         };
-        let builder = actions(Service::builder(identity())).unwrap();
+        let builder =
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
+                .unwrap();
         let (let_go, wait) = tokio::sync::watch::channel(false);
         let builder = builder.streaming_action("Slow.body", move |request| {
             let mut wait = wait.clone();

@@ -99,9 +99,10 @@ fn many_changes() {
 fn a_service_without() {
     in_both(|| async {
         let config = scamp_proto::session::Config::new(scamp_proto::session::Side::Server);
-        let builder = actions(Service::builder(identity()))
-            .unwrap()
-            .session(config);
+        let builder =
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
+                .unwrap()
+                .session(config);
         let service = Running::start(builder);
         let client = service.client().await;
         let refused = client.subscribe(&["stock"]).await;

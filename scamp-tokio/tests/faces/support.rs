@@ -60,7 +60,10 @@ impl Running {
 
     /// A service with all of [`actions`].
     pub(crate) fn ordinary() -> Self {
-        Self::start(actions(Service::builder(identity())).unwrap())
+        Self::start(
+            actions(Service::builder(identity()).default_access(scamp_tokio::Access::Allow))
+                .unwrap(),
+        )
     }
 
     pub(crate) fn pin(&self) -> Pin {
@@ -77,7 +80,7 @@ impl Running {
         self.task.await.unwrap();
         assert_eq!(self.handle.connections(), 0);
         // A handler may have given its answer and not returned yet.
-        while self.handle.stats().requests > 0 {
+        while self.handle.stats().requests_active > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(self.handle.stats().memory, 0, "and so is the memory");

@@ -269,7 +269,7 @@ impl Running {
     pub(crate) fn active(&self) -> usize {
         match &self.handle {
             Handle::Blocking(handle) => handle.stats().requests_active,
-            Handle::Tokio(handle) => handle.stats().requests,
+            Handle::Tokio(handle) => handle.stats().requests_active,
         }
     }
 
@@ -326,9 +326,10 @@ impl Gate {
 }
 
 fn blocking_actions(gate: Gate) -> scamp_blocking::ServiceBuilder {
-    use scamp_blocking::{Reply, Request, Service};
+    use scamp_blocking::{Access, Reply, Request, Service};
 
     Service::builder(identity())
+        .default_access(Access::Allow)
         .action("Echo.whole", |mut request: Request| {
             Ok(Reply::new(request.bytes().unwrap()))
         })
@@ -364,9 +365,10 @@ fn blocking_actions(gate: Gate) -> scamp_blocking::ServiceBuilder {
 }
 
 fn tokio_actions(gate: Gate) -> scamp_tokio::ServiceBuilder {
-    use scamp_tokio::{Reply, Request, Service};
+    use scamp_tokio::{Access, Reply, Request, Service};
 
     Service::builder(identity())
+        .default_access(Access::Allow)
         .action("Echo.whole", |request: Request| async move {
             Ok(Reply::new(request.bytes().clone()))
         })

@@ -31,7 +31,21 @@ pub(crate) struct Service {
 impl Service {
     /// Starts one, and has it warm up.
     pub(crate) fn start(face: Face) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::spawned(face, Command::new(std::env::current_exe().unwrap()))
+    }
+
+    /// One that may have only this many files open.
+    pub(crate) fn with_files(face: Face, files: usize) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files}; exec \"$@\"");
+        command
+            .args(["-c", &limited, "sh"])
+            .arg(std::env::current_exe().unwrap());
+        Self::spawned(face, command)
+    }
+
+    fn spawned(face: Face, mut command: Command) -> Self {
+        let mut child = command
             .args(["the_service", "--exact", "--nocapture"])
             .env(ROLE, format!("{face:?}"))
             .stdin(Stdio::piped())
@@ -200,7 +214,7 @@ pub(crate) fn serve_if_told() {
 }
 
 fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
-    use scamp_blocking::{Occurrence, Reply, Request, Service};
+    use scamp_blocking::{Access, Occurrence, Reply, Request, Service};
 
     let hold = |held: &Arc<AtomicUsize>| {
         let held = held.clone();
@@ -214,6 +228,7 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
     };
     let (crowd, large, some) = (AtomicUsize::new(0), large.clone(), large.slice(..SOME));
     let service = Service::builder(identity())
+        .default_access(Access::Allow)
         .session(session())
         .tls(tls())
         .action("Echo.whole", |mut request: Request| {
@@ -264,7 +279,7 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
 }
 
 fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
-    use scamp_tokio::{Reply, Request, Service};
+    use scamp_tokio::{Access, Reply, Request, Service};
 
     let hold = |held: &Arc<AtomicUsize>| {
         let held = held.clone();
@@ -279,6 +294,7 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
     let (large, some) = (large.clone(), large.slice(..SOME));
     let crowd = Arc::new(AtomicUsize::new(0));
     let builder = Service::builder(identity())
+        .default_access(Access::Allow)
         .session(session())
         .tls(tls())
         .action("Echo.whole", |request: Request| async move {
@@ -324,7 +340,7 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
     RUNTIME.spawn(service.run());
     answer(address.to_string(), held, || {
         let stats = handle.stats();
-        (stats.connections, stats.requests, Vec::new())
+        (stats.open_connections, stats.requests_active, Vec::new())
     });
 }
 

@@ -10,7 +10,7 @@ use scamp_proto::session::{self, RequestOptions, Side};
 use scamp_proto::wire::{RemoteError, RequestHead};
 use scamp_tls::rustls::pki_types::CertificateDer;
 use scamp_tls::{Identity, Options, Pin, Versions};
-use scamp_tokio::{Client, Io, Limits, Reply, Request, Service};
+use scamp_tokio::{Access, Client, Io, Limits, Reply, Request, Service};
 
 use super::super::case::{Case, Shape};
 use super::super::run::Run;
@@ -76,6 +76,7 @@ pub async fn serve(case: &Case, listener: Listener) -> io::Result<()> {
     )
     .map_err(io::Error::other)?;
     let service = Service::builder(identity)
+        .default_access(Access::Allow)
         .tls(options())
         .session(config(case.shape))
         // The case says how many connections there are.

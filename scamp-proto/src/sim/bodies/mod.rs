@@ -25,6 +25,13 @@ use super::script::{Profile, Script};
 use super::world::World;
 use crate::Rng;
 
+/// A requester among instances that fail, where the octets decide what happens; the judge of
+/// [`bus`](super::bus) judges.
+#[cfg(feature = "discovery")]
+pub fn requester(octets: &[u8]) {
+    let _ = super::bus::run_with(octets, 1);
+}
+
 /// U-4: two sessions, where the octets decide what happens; the oracle judges.
 pub fn two_endpoints(octets: &[u8]) {
     let mut bites = Bites::new(octets);
