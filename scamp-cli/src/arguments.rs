@@ -25,7 +25,7 @@ use crate::terminal::Terminal;
 use crate::ticket::Ticket;
 use crate::verify::Verify;
 
-/// Call and serve SCAMP actions, make keys, decode recorded bytes
+/// Call, serve and find SCAMP actions, make keys, sign and check
 #[derive(Debug, Parser)]
 #[command(name = "scamp", version, propagate_version = true, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
