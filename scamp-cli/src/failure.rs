@@ -2,6 +2,9 @@
 
 use std::io;
 
+use scamp_host::LoadError;
+use scamp_proto::config::ConfigError;
+use scamp_proto::discovery::LookupError;
 use scamp_proto::error::{
     BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
 };
@@ -18,6 +21,8 @@ pub(crate) enum Exit {
     Remote = 1,
     /// The command line cannot be understood; clap uses the same number.
     Usage = 2,
+    /// There is no such action, or discovery is empty or stale.
+    NotFound = 3,
     /// The request was certainly not processed: it is safe to try again.
     NotDispatched = 4,
     /// There was no answer in time.
@@ -33,6 +38,11 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// An action has too few instances (K-9).
+    pub(crate) const RED: Self = Self::Remote;
+    /// An action has fewer instances than it should, and none has too few (K-9).
+    pub(crate) const YELLOW: Self = Self::NotFound;
+
     /// The number given to the shell.
     pub(crate) fn code(self) -> u8 {
         self as u8
@@ -109,6 +119,28 @@ impl Failure {
             code: Some("transport".to_owned()),
             ..self
         }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<LookupError> for Failure {
+    fn from(error: LookupError) -> Self {
+        let exit = match error {
+            LookupError::NotAuthorized => Exit::Trust,
+            _ => Exit::NotFound,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

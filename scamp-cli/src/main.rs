@@ -1,4 +1,4 @@
-//! The `scamp` command: call and serve SCAMP actions, make keys, decode recorded bytes.
+//! The `scamp` command: call, serve and find SCAMP actions, make keys, sign and check.
 //!
 //! Standard output carries data only; everything else goes to standard error. The exit code says
 //! what kind of failure it was (see `failure`).
@@ -6,20 +6,33 @@
 
 mod action;
 mod arguments;
+mod bus;
+mod cache;
 mod call;
 mod certificate;
+mod check;
 mod demo;
+mod describe;
+mod doctor;
 mod dump;
 mod failure;
 mod fingerprint;
 mod interrupt;
 mod json;
 mod keygen;
+mod list;
 mod offer;
 mod papers;
 mod ping;
+mod provision;
+mod records;
 mod serve;
+mod settings;
+mod sign;
+mod table;
 mod terminal;
+mod ticket;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -40,7 +53,7 @@ fn main() -> ExitCode {
         }
     };
     let terminal = arguments.terminal;
-    match arguments.verb.run(terminal) {
+    match arguments.verb.run(terminal, &arguments.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal.fail(&failure);

@@ -107,11 +107,7 @@ impl Serve {
             return Ok(make(&self.name, 2048)?.1);
         };
         warn_of_readers(key, terminal);
-        let (key_pem, cert_pem) = (certificate::read(key)?, certificate::read(cert)?);
-        Identity::from_pem(cert_pem, key_pem).map_err(|error| {
-            let (key, cert) = (key.display(), cert.display());
-            Failure::local(format!("{key}, {cert}: {error}"))
-        })
+        certificate::identity(key, cert)
     }
 
     fn publish(&self, handle: &ServiceHandle, actions: &[String]) {

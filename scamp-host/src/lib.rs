@@ -1,9 +1,9 @@
 //! What the shells of scamp need of the operating system, without naming a runtime.
 //!
 //! The machines of [`scamp_proto`] decide; here is what they decide about: network
-//! [interfaces](mod@interfaces), [UDP sockets](udp) and [listening ports](port), [files](file) that
-//! change, time and randomness. Sockets come back as those of the standard library, for whichever
-//! runtime takes them over.
+//! [interfaces](mod@interfaces), [UDP sockets](udp) and [listening ports](port), [files](mod@file) that
+//! change, the [configuration](config) and the files it names, time and randomness. Sockets come back
+//! as those of the standard library, for whichever runtime takes them over.
 //!
 //! A program starts from a face such as `scamp-tokio` or `scamp-blocking` and seldom needs this crate.
 #![forbid(unsafe_code)]
