@@ -82,7 +82,7 @@ fn the_core_performs_no_io() {
         "getrandom",
         "unsafe ",
     ];
-    for room in ["wire", "connection", "session", "service"] {
+    for room in ["wire", "connection", "session", "service", "requester"] {
         never(&format!("scamp-proto/src/{room}"), &words);
     }
     for file in [
@@ -129,7 +129,22 @@ fn rooms_know_only_those_beneath() {
     );
     never(
         "scamp-proto/src/service",
-        &["crate::connection", "PacketType", "Packet::"],
+        &[
+            "crate::connection",
+            "crate::discovery",
+            "PacketType",
+            "Packet::",
+        ],
+    );
+    never(
+        "scamp-proto/src/requester",
+        &[
+            "crate::connection",
+            "crate::service",
+            "crate::wire",
+            "PacketType",
+            "Packet::",
+        ],
     );
 }
 

@@ -9,12 +9,13 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 5] = [
+const BODIES: [(&str, Body); 6] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
     ("two_endpoints", bodies::two_endpoints),
     ("emitter", bodies::emitter),
+    ("requester", bodies::requester),
 ];
 
 /// U-1…U-5: no committed seed makes a body panic, and every body has seeds.
@@ -39,6 +40,12 @@ fn seeds_are_taken() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// HD-49, HD-51: a requester among instances that fail, where the octets decide.
+    #[test]
+    fn requester(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        bodies::requester(&octets);
+    }
 
     /// U-1, Q-1, Q-3: streams of right and wrong packets, cut anywhere.
     #[test]
