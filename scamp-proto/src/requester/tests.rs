@@ -312,7 +312,7 @@ fn streamed_bodies() {
     assert_eq!(world.outcome(id, Err(lost(Phase::Sending))), Verdict::Done);
 }
 
-/// S-30, S-32, HD-51: what may have been processed is sent again only if that is safe.
+/// S-30, S-32, HD-51, F-14, N-50: what may have been processed is sent again only if that is safe.
 #[test]
 fn lost_connections() {
     for (phase, flags, idempotent, verdict) in [
@@ -370,7 +370,7 @@ fn safe_and_alone() {
     assert_eq!(world.outcome(id, Err(lost(Phase::Waiting))), Verdict::Done);
 }
 
-/// S-30: errors of the service, of the reply's body and of time are outcomes; none of them is
+/// S-30, N-3: errors of the service, of the reply's body and of time are outcomes; none of them is
 /// repeated.
 #[test]
 fn final_outcomes() {
@@ -423,7 +423,7 @@ fn closed_before_anything_was_sent() {
     assert_eq!(world.commands().len(), 2);
 }
 
-/// S-21, N-24: the deadline covers connecting; what is established later has nothing to send.
+/// S-21, N-24, F-12: the deadline covers resolving and connecting; what is established later has nothing to send.
 #[test]
 fn the_deadline_covers_connecting() {
     let mut world = World::new(&[plain(1)]);
@@ -653,7 +653,7 @@ fn draining() {
     assert_eq!(world.commands().len(), 1);
 }
 
-/// S-14: of a call given up nothing more is heard, wherever it is.
+/// S-14, N-3: of a call given up nothing more is heard, wherever it is.
 #[test]
 fn abandoned() {
     let mut world = World::new(&[plain(1)]);

@@ -751,7 +751,7 @@ fn expected(
 }
 
 proptest! {
-    /// T-9, T-10, T-12: every combination of registration, table, default and ticket comes out as
+    /// T-9, T-10, T-12, N-26: every combination of registration, table, default and ticket comes out as
     /// written, and nothing else in the header changes it.
     #[test]
     fn access_is_as_written(

@@ -115,10 +115,12 @@ struct Book {
     idempotent: bool,
     replayable: bool,
     named: bool,
-    /// Where it was sent, and what came of it.
-    sent: Vec<(Arc<Entry>, Option<Result<(), CallError>>)>,
+    sent: Vec<Sending>,
     ended: bool,
 }
+
+/// Where a call was sent, and what came of it.
+type Sending = (Arc<Entry>, Option<Result<(), CallError>>);
 
 struct Wire {
     key: Key,
