@@ -116,8 +116,8 @@ impl Service {
                 Err(error) => {
                     self.shared
                         .tell(None, Occurrence::AcceptFailed(error.to_string()));
-                    let mut fds = [PollFd::new(&self.wake, PollFlags::IN)];
-                    let _ = wait_for(&mut fds, Some(delay));
+                    // What a connection leaves behind when it goes may be what is missing.
+                    self.shared.wait_gone(delay);
                     delay = (delay * 2).min(LONGEST_DELAY);
                 }
             }
@@ -607,6 +607,7 @@ impl Shared {
             shared: self.clone(),
             number,
             link,
+            _gone: Gone(self.clone()),
         };
         // Shut down while it was being taken in, it is drained like the others.
         if self.is_stopping() {
@@ -655,6 +656,15 @@ impl Shared {
             drop(waited.unwrap_or_else(PoisonError::into_inner));
             self.links().iter().for_each(|link| link.tend());
             stage = self.stage();
+        }
+    }
+
+    /// Waits until a connection has gone, or the service is told to end, or the time is up.
+    fn wait_gone(&self, longest: Duration) {
+        let stage = self.stage();
+        if !self.is_stopping() {
+            // Woken for nothing, its caller only tries in vain.
+            drop(self.gone.wait_timeout(stage, longest));
         }
     }
 }
@@ -734,6 +744,17 @@ struct Connection {
     shared: Arc<Shared>,
     number: u64,
     link: Arc<Link>,
+    /// Told after the socket has been closed.
+    _gone: Gone,
+}
+
+/// Tells whoever waits, when it is dropped, that a connection has gone.
+struct Gone(Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.gone.notify_all();
+    }
 }
 
 impl Connection {
@@ -802,7 +823,6 @@ impl Drop for Connection {
         stage.links.remove(&self.number);
         drop(stage);
         shared.open.fetch_sub(1, Ordering::Relaxed);
-        shared.gone.notify_all();
     }
 }
 

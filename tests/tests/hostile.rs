@@ -360,6 +360,34 @@ fn b23_slow_readers(service: &mut Service) {
     until("and its handlers", || service.report().active <= 1);
 }
 
+/// B-13, HD-17: more connections than a service may have files, and then none, and it serves again
+/// within a second.
+#[test]
+fn b13_more_connections_than_files() {
+    bounded(|| {
+        for face in [Face::Blocking, Face::Tokio] {
+            let mut service = Service::with_files(face, 64);
+            let many: Vec<_> = (0..120)
+                .map(|_| TcpStream::connect(&service.address).unwrap())
+                .collect();
+            until("it has as many as it takes", || {
+                service.report().connections >= 48
+            });
+            drop(many);
+            let gone = Instant::now();
+            let client = loop {
+                match Client::connect(face, &service.address, identity().fingerprint().into()) {
+                    Ok(client) => break client,
+                    // Those before it may still be leaving.
+                    Err(error) => assert!(gone.elapsed() < SECOND, "{face:?}: {error}"),
+                }
+            };
+            assert!(gone.elapsed() < SECOND, "{face:?}");
+            assert_eq!(client.call("Echo.whole", "1").unwrap(), "1");
+        }
+    });
+}
+
 /// B-19, L-6, HD-10: the victim's certificate without its key gets nobody anything, in both versions
 /// of TLS.
 #[test]
@@ -403,3 +431,5 @@ fn impostor() -> CertifiedKey {
     let key = provider.key_provider.load_private_key(key).unwrap();
     CertifiedKey::new(vec![certificate], key)
 }
+
+const SECOND: Duration = Duration::from_secs(1);

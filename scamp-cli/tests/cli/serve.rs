@@ -1,5 +1,9 @@
 //! `serve`: what it says, and how it ends.
 
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use scamp_blocking::{Client, Pin};
 use serde_json::json;
 
 use crate::support::{Serve, run, scamp, signal};
@@ -68,10 +72,38 @@ fn second_signal() {
     assert_eq!(child.wait().unwrap().code(), Some(7));
 }
 
+/// B-13, HD-17: more connections than a service may have files do not keep it from serving again
+/// within a second of their end, and neither does an accept that fails for want of a file.
+#[test]
+#[cfg(unix)]
+fn few_files() {
+    for (files, word) in [(64, "too many connections"), (20, "not accepted")] {
+        let mut service = Serve::with_files(files);
+        for _ in 0..2 {
+            let many: Vec<_> = (0..120)
+                .map(|_| TcpStream::connect(&service.address).unwrap())
+                .collect();
+            service.wait_for(word);
+            drop(many);
+            let gone = Instant::now();
+            let fingerprint = service.fingerprint.parse().unwrap();
+            let pin = Pin::Fingerprint(fingerprint);
+            let client = loop {
+                let builder = Client::builder(pin.clone()).connect_timeout(SECOND);
+                match builder.connect(&service.address) {
+                    Ok(client) => break client,
+                    // Those before it may still be leaving.
+                    Err(error) => assert!(gone.elapsed() < SECOND, "{files} files: {error}"),
+                }
+            };
+            assert_eq!(client.call("Demo.echo", "1").unwrap().body, "1");
+        }
+    }
+}
+
 /// S-40, S-41: `announce` tells the actions, `--tick` a counter.
 #[test]
 fn topics() {
-    use scamp_blocking::{Client, Pin};
     let service = Serve::start(&["--tick=10ms"]);
     let fingerprint = service.fingerprint.parse().unwrap();
     let client = Client::connect(&service.address, Pin::Fingerprint(fingerprint)).unwrap();
@@ -111,3 +143,5 @@ fn readable_line() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+const SECOND: Duration = Duration::from_secs(1);

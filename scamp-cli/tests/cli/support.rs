@@ -101,10 +101,25 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = scamp(["serve", "--json", "-v"])
-            .args(arguments)
-            .spawn()
-            .expect("it starts");
+        Self::spawned(scamp(["serve", "--json", "-v"]).args(arguments))
+    }
+
+    /// One that may have only this many files open.
+    #[cfg(unix)]
+    pub(crate) fn with_files(files: usize) -> Self {
+        let limited = format!("ulimit -n {files}; exec \"$@\"");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_scamp")])
+            .args(["serve", "--json", "-v"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawned(&mut command)
+    }
+
+    fn spawned(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("it starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout)

@@ -242,3 +242,194 @@ fn shown(privilege: u64, name: Option<&str>) -> String {
 }
 
 const NAMES: &str = "_NAMES";
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+    use std::{format, vec};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table(json: &str) -> Table {
+        Table::parse(json.as_bytes()).unwrap()
+    }
+
+    fn ticket(privileges: &[u64]) -> Ticket {
+        Ticket::new(1, 2, 0, 9, privileges.iter().copied())
+    }
+
+    /// E-17, T-14: the specification's example.
+    #[test]
+    fn the_example_of_the_specification() {
+        let table = table(
+            r#"{"greetings.hello":["20"],"greetings.wave":[20,99],"greetings.x":[],"_NAMES":[null,"a"]}"#,
+        );
+        let ticket = ticket(&[1, 20, 31]);
+        let check = |action: &str| {
+            table
+                .check(action, &ticket)
+                .map_err(|denied| denied.to_string())
+        };
+        assert_eq!(check("greetings.hello"), Ok(()));
+        let missing = "Missing privilege 99 for greetings.wave".to_string();
+        assert_eq!(check("greetings.wave"), Err(missing));
+        assert_eq!(check("greetings.x"), Ok(()));
+        let unconfigured = "Unconfigured action: greetings.y".to_string();
+        assert_eq!(check("greetings.y"), Err(unconfigured));
+        assert_eq!(Denied::CODE, "authz");
+    }
+
+    /// T-14, N-26, N-39: numbers and texts count alike, a null hides nothing wherever it stands, and
+    /// anything else makes the action unconfigured, and no other.
+    #[test]
+    fn elements() {
+        for (entry, needed) in [
+            ("[]", Some(vec![])),
+            ("[1]", Some(vec![1])),
+            (r#"["1"]"#, Some(vec![1])),
+            (r#"["1", 2 ,"003"]"#, Some(vec![1, 2, 3])),
+            (r#"["\u0031"]"#, Some(vec![1])),
+            ("[null]", Some(vec![])),
+            ("[1,null]", Some(vec![1])),
+            ("[null,1,null,2,null]", Some(vec![1, 2])),
+            ("[18446744073709551615]", Some(vec![u64::MAX])),
+            ("[18446744073709551616]", None),
+            (r#"["18446744073709551616"]"#, None),
+            ("[-1]", None),
+            ("[1.0]", None),
+            ("[1e1]", None),
+            ("[true]", None),
+            ("[1,[2]]", None),
+            ("[{}]", None),
+            (r#"[""]"#, None),
+            (r#"["+1"]"#, None),
+            (r#"[" 1"]"#, None),
+            (r#"["x"]"#, None),
+            (r#"["null"]"#, None),
+            ("null", None),
+            ("1", None),
+            (r#""1""#, None),
+            ("{}", None),
+        ] {
+            let table = table(&format!(r#"{{"a.b":{entry},"a.c":[7]}}"#));
+            assert_eq!(table.needed("a.b"), needed.as_deref(), "{entry}");
+            assert_eq!(table.needed("a.c"), Some(&[7][..]), "{entry}");
+            assert_eq!(table.len(), 2);
+        }
+    }
+
+    /// N-26: a privilege found missing stays missing, whatever follows it.
+    #[test]
+    fn a_null_hides_nothing() {
+        let table = table(r#"{"a.b":[1,2,null]}"#);
+        for privileges in [&[][..], &[1], &[2]] {
+            assert!(table.check("a.b", &ticket(privileges)).is_err());
+        }
+        assert_eq!(table.check("A.B", &ticket(&[1, 2])), Ok(()));
+    }
+
+    /// T-14, T-18: names in any case; those that begin with `_` are no actions.
+    #[test]
+    fn names() {
+        let table = table(
+            r#"{"User.Login":[1],"_meta.x":[],"_NAMES":["root",null,7,"Caf\u00e9","root"],"user.e":[3,0]}"#,
+        );
+        for spelling in ["user.login", "USER.LOGIN", "User.Login"] {
+            assert_eq!(table.needed(spelling), Some(&[1][..]));
+        }
+        assert_eq!(
+            (table.needed("_meta.x"), table.needed("_NAMES")),
+            (None, None)
+        );
+        let called = |privilege| table.name(privilege);
+        assert_eq!(
+            [called(0), called(1), called(2), called(3), called(5)],
+            [Some("root"), None, None, Some("Café"), None]
+        );
+        assert_eq!(
+            (table.privilege("root"), table.privilege("none")),
+            (Some(0), None)
+        );
+        let denied = |privileges: &[u64]| {
+            table
+                .check("User.E", &ticket(privileges))
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(denied(&[]), "Missing privilege Café for User.E");
+        assert_eq!(denied(&[3]), "Missing privilege root for User.E");
+    }
+
+    /// T-14: two spellings of one action must both be met; the same key twice is JSON's last.
+    #[test]
+    fn two_entries_for_one_action() {
+        let table = table(r#"{"a.b":[1],"A.b":[2],"c.d":[1],"C.d":[true],"e.f":[1],"e.f":[2]}"#);
+        let mut both = table.needed("a.b").unwrap().to_vec();
+        both.sort_unstable();
+        assert_eq!(both, [1, 2]);
+        assert_eq!(table.needed("c.d"), None);
+        assert_eq!(table.needed("e.f"), Some(&[2][..]));
+    }
+
+    /// T-15: what is no object is no table.
+    #[test]
+    fn not_a_table() {
+        for json in ["", "null", "[]", "1", "{", "{} x", "{\"a\":}", "\u{FEFF}{}"] {
+            assert_eq!(
+                Table::parse(json.as_bytes()),
+                Err(TableError::NotAnObject),
+                "{json}"
+            );
+        }
+        assert_eq!(
+            Table::parse(b"{\"a\":\"\xFF\"}"),
+            Err(TableError::NotAnObject)
+        );
+        assert!(table(" {} ").is_empty());
+        let names = table(r#"{"_NAMES":{"1":"x"}}"#);
+        assert_eq!(names.name(1), None);
+    }
+
+    /// HD-4, HD-15: 4 MiB are looked at, one octet more is not.
+    #[test]
+    fn the_longest_table() {
+        let json = |len: usize| format!("{{}}{}", " ".repeat(len - 2));
+        assert!(Table::parse(json(limits::TABLE).as_bytes()).is_ok());
+        let longer = Table::parse(json(limits::TABLE + 1).as_bytes());
+        assert_eq!(longer, Err(TableError::TooLarge));
+    }
+
+    /// HD-6: nesting to any depth is neither followed nor an error.
+    #[test]
+    fn deep_nesting() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let table = table(&format!(r#"{{"a.b":{deep},"c.d":[{deep}],"e.f":[1]}}"#));
+        assert_eq!((table.needed("a.b"), table.needed("c.d")), (None, None));
+        assert_eq!(table.needed("e.f"), Some(&[1][..]));
+    }
+
+    proptest! {
+        /// T-14: whoever has all that is needed passes, and nobody else does.
+        #[test]
+        fn all_are_needed(
+            needed in prop::collection::vec(prop::option::of(0..6_u64), 0..6),
+            held in prop::collection::btree_set(0..6_u64, 0..6),
+        ) {
+            let elements: Vec<_> = needed
+                .iter()
+                .zip(0..)
+                .map(|(id, place)| match (id, place % 2) {
+                    (None, _) => "null".to_string(),
+                    (Some(id), 0) => id.to_string(),
+                    (Some(id), _) => format!("\"{id}\""),
+                })
+                .collect();
+            let table = table(&format!(r#"{{"a.b":[{}]}}"#, elements.join(",")));
+            let held: Vec<_> = held.into_iter().collect();
+            let enough = needed.iter().flatten().all(|id| held.contains(id));
+            prop_assert_eq!(table.check("a.b", &ticket(&held)).is_ok(), enough);
+        }
+    }
+}

@@ -360,3 +360,6 @@ impl Events {
 }
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+#[cfg(test)]
+mod tests;

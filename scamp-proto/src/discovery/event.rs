@@ -43,8 +43,8 @@ pub enum Event {
     FileUnreadable(String),
     /// The cache file is older than it may be (D-36).
     FileStale {
-        /// Its age, or `None` if it was never readable.
-        age: Option<Duration>,
+        /// Its age.
+        age: Duration,
     },
     /// The cache file was changed while it was read, each time again (HD-41).
     FileTorn,
@@ -108,10 +108,9 @@ impl fmt::Display for Event {
                     "cache file cannot be read, its last content is kept: {why}"
                 )
             }
-            Self::FileStale { age: Some(age) } => {
+            Self::FileStale { age } => {
                 write!(f, "cache file is {} s old, which is too old", age.as_secs())
             }
-            Self::FileStale { age: None } => f.write_str("cache file was never readable"),
             Self::FileTorn => {
                 f.write_str("cache file changes while it is read, its last content is kept")
             }

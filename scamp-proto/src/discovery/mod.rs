@@ -20,21 +20,30 @@
 
 mod action;
 mod announcement;
+pub mod announcer;
 mod body;
+pub mod cache_file;
+pub mod cache_manager;
 pub mod choice;
 pub mod datagram;
 pub mod directory;
 mod error;
 mod event;
 mod instance;
+pub mod intake;
 mod json;
+pub mod known;
 mod offer;
+pub mod peering;
+pub mod registry;
 mod uri;
 mod vector;
 
 pub use action::{ActionRef, Envelopes, Flags};
 pub use announcement::{Announcement, Unverified};
+pub use announcer::{Announcer, Resign};
 pub use body::{BadAction, Timestamp};
+pub use cache_manager::CacheManager;
 pub use choice::{Marks, Selection};
 pub use datagram::DatagramError;
 pub use directory::{Candidate, Candidates, Directory, LookupError, Query, WhyNot};
@@ -42,6 +51,7 @@ pub use error::{ActionFault, AnnouncementError};
 pub use event::Event;
 pub use instance::Instance;
 pub use offer::{Description, Offer, OfferError, UnixTime};
+pub use registry::Registry;
 pub use uri::{Uri, UriError};
 
 #[cfg(test)]

@@ -31,7 +31,21 @@ pub(crate) struct Service {
 impl Service {
     /// Starts one, and has it warm up.
     pub(crate) fn start(face: Face) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::spawned(face, Command::new(std::env::current_exe().unwrap()))
+    }
+
+    /// One that may have only this many files open.
+    pub(crate) fn with_files(face: Face, files: usize) -> Self {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files}; exec \"$@\"");
+        command
+            .args(["-c", &limited, "sh"])
+            .arg(std::env::current_exe().unwrap());
+        Self::spawned(face, command)
+    }
+
+    fn spawned(face: Face, mut command: Command) -> Self {
+        let mut child = command
             .args(["the_service", "--exact", "--nocapture"])
             .env(ROLE, format!("{face:?}"))
             .stdin(Stdio::piped())

@@ -295,3 +295,243 @@ impl TableState {
             .extend(waiting.map(|waiter| (waiter, result.clone())));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OLD: &[u8] = br#"{"a.b":[1]}"#;
+    const NEW: &[u8] = br#"{"a.b":[2]}"#;
+
+    fn table(json: &[u8]) -> Arc<Table> {
+        Arc::new(Table::parse(json).unwrap())
+    }
+
+    fn at(seconds: f64) -> Instant {
+        Instant::from_epoch(Duration::from_secs_f64(seconds))
+    }
+
+    /// Asks with the usual patience.
+    fn ask(state: &mut TableState, seconds: f64) -> Answer {
+        state.ask(at(seconds), at(seconds + 75.0))
+    }
+
+    fn wait(state: &mut TableState, seconds: f64) -> WaiterId {
+        match ask(state, seconds) {
+            Answer::Waiting(waiter) => waiter,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn decided(state: &mut TableState) -> Vec<(WaiterId, Result<Arc<Table>, TableUnavailable>)> {
+        core::iter::from_fn(|| state.poll_decided()).collect()
+    }
+
+    /// A table fetched at 0.
+    fn fetched(grace: u64) -> TableState {
+        let mut state = TableState::remote(Duration::from_secs(grace));
+        let waiter = wait(&mut state, 0.0);
+        assert!(state.poll_fetch());
+        state.answered(at(0.0), OLD).unwrap();
+        assert_eq!(decided(&mut state), vec![(waiter, Ok(table(OLD)))]);
+        state
+    }
+
+    /// T-16: one fetch at a time; all who wait get its table.
+    #[test]
+    fn one_fetch_for_all() {
+        let mut state = TableState::remote(Duration::ZERO);
+        assert!(!state.poll_fetch(), "nobody has asked");
+        let first = wait(&mut state, 0.0);
+        assert!(state.poll_fetch() && !state.poll_fetch());
+        let second = wait(&mut state, 1.0);
+        assert!(!state.poll_fetch());
+        state.answered(at(2.0), OLD).unwrap();
+        let all = vec![(first, Ok(table(OLD))), (second, Ok(table(OLD)))];
+        assert_eq!(decided(&mut state), all);
+        assert_eq!(state.poll_timeout(), None);
+    }
+
+    /// T-16: a table counts for 300 s from its answer; then the next request fetches another.
+    #[test]
+    fn a_table_gets_old() {
+        let mut state = fetched(0);
+        assert_eq!(ask(&mut state, 299.9), Answer::Ready(table(OLD)));
+        assert!(!state.poll_fetch());
+        let waiter = wait(&mut state, 300.0);
+        assert!(state.poll_fetch());
+        state.answered(at(301.0), NEW).unwrap();
+        assert_eq!(decided(&mut state), vec![(waiter, Ok(table(NEW)))]);
+        assert_eq!(ask(&mut state, 600.9), Answer::Ready(table(NEW)));
+    }
+
+    /// T-16: without grace, a failure ends everyone's waiting, and nobody waits for a second.
+    #[test]
+    fn a_failure_without_grace() {
+        let mut state = fetched(0);
+        let waiter = wait(&mut state, 300.0);
+        assert!(state.poll_fetch());
+        state.failed(at(301.0));
+        assert_eq!(decided(&mut state), vec![(waiter, Err(TableUnavailable))]);
+        let unavailable = Answer::Unavailable(TableUnavailable);
+        assert_eq!(ask(&mut state, 301.9), unavailable);
+        assert!(!state.poll_fetch(), "at most once a second");
+        let waiter = wait(&mut state, 302.0);
+        assert!(state.poll_fetch());
+        state.answered(at(302.5), NEW).unwrap();
+        assert_eq!(decided(&mut state), vec![(waiter, Ok(table(NEW)))]);
+        let text = std::string::ToString::to_string(&TableUnavailable);
+        assert_eq!(
+            (TableUnavailable::CODE, &*text),
+            ("internal", "Authorization table unavailable")
+        );
+    }
+
+    /// T-16: with grace, the table before counts on, also while another attempt runs, and then ends.
+    #[test]
+    fn a_failure_with_grace() {
+        let mut state = fetched(10);
+        let waiter = wait(&mut state, 300.0);
+        assert!(state.poll_fetch());
+        state.failed(at(301.0));
+        assert_eq!(decided(&mut state), vec![(waiter, Ok(table(OLD)))]);
+        assert_eq!(ask(&mut state, 301.5), Answer::Ready(table(OLD)));
+        assert!(!state.poll_fetch());
+        assert_eq!(ask(&mut state, 302.0), Answer::Ready(table(OLD)));
+        assert!(state.poll_fetch());
+        assert_eq!(ask(&mut state, 309.9), Answer::Ready(table(OLD)));
+        let waiter = wait(&mut state, 310.0);
+        state.failed(at(310.1));
+        assert_eq!(decided(&mut state), vec![(waiter, Err(TableUnavailable))]);
+        assert_eq!(
+            ask(&mut state, 310.2),
+            Answer::Unavailable(TableUnavailable)
+        );
+    }
+
+    /// T-15: an answer that is no table is a failure, and the table before is kept.
+    #[test]
+    fn an_answer_that_is_no_table() {
+        let mut state = fetched(10);
+        let waiter = wait(&mut state, 300.0);
+        assert!(state.poll_fetch());
+        let answered = state.answered(at(300.0), b"[]");
+        assert_eq!(answered, Err(TableError::NotAnObject));
+        assert_eq!(decided(&mut state), vec![(waiter, Ok(table(OLD)))]);
+    }
+
+    /// T-16: nobody waits beyond its own deadline, and who has left gets no answer.
+    #[test]
+    fn deadlines() {
+        let mut state = TableState::remote(Duration::ZERO);
+        let late = wait(&mut state, 1.0);
+        let Answer::Waiting(soon) = state.ask(at(1.0), at(5.0)) else {
+            panic!("there is no table");
+        };
+        let gone = wait(&mut state, 1.0);
+        state.leave(gone);
+        state.leave(gone);
+        assert_eq!(state.poll_timeout(), Some(at(5.0)));
+        state.handle_timeout(at(4.9));
+        assert_eq!(decided(&mut state), vec![]);
+        state.handle_timeout(at(5.0));
+        assert_eq!(decided(&mut state), vec![(soon, Err(TableUnavailable))]);
+        assert_eq!(state.poll_timeout(), Some(at(76.0)));
+        assert!(state.poll_fetch());
+        state.answered(at(6.0), OLD).unwrap();
+        assert_eq!(decided(&mut state), vec![(late, Ok(table(OLD)))]);
+    }
+
+    /// T-16, HD-15: a thousand wait; one more is told at once.
+    #[test]
+    fn a_thousand_wait() {
+        let mut state = TableState::remote(Duration::ZERO);
+        let waiting: Vec<_> = (0..TABLE_WAITERS).map(|_| wait(&mut state, 0.0)).collect();
+        assert_eq!(ask(&mut state, 0.0), Answer::Full(TableUnavailable));
+        state.leave(waiting[7]);
+        wait(&mut state, 0.0);
+        assert_eq!(ask(&mut state, 0.0), Answer::Full(TableUnavailable));
+        assert!(state.poll_fetch());
+        state.answered(at(0.0), OLD).unwrap();
+        assert_eq!(decided(&mut state).len(), TABLE_WAITERS);
+    }
+
+    /// T-13: a table from a file or from code is not fetched and does not get old.
+    #[test]
+    fn a_fixed_table() {
+        let mut state = TableState::fixed(Table::parse(OLD).unwrap());
+        let later = 1e9;
+        assert_eq!(ask(&mut state, later), Answer::Ready(table(OLD)));
+        assert!(!state.poll_fetch());
+        state.replace(at(later), Table::parse(NEW).unwrap());
+        assert_eq!(ask(&mut state, 0.0), Answer::Ready(table(NEW)));
+    }
+
+    /// T-18: the table speaks for `main`, and for others if so configured.
+    #[test]
+    fn sectors() {
+        let state = TableState::remote(Duration::ZERO);
+        assert!(state.applies_to("main") && state.applies_to("MAIN") && !state.applies_to("web"));
+        assert!(state.all_sectors().applies_to("web"));
+    }
+
+    proptest! {
+        /// Q-14, T-16: whatever happens when, everyone who waits gets one answer or has left, and
+        /// there is never a second fetch while one runs.
+        #[test]
+        fn everyone_gets_one_answer(
+            steps in prop::collection::vec((0..6_u8, 0..4000_u64), 0..200),
+            grace in 0..30_u64,
+        ) {
+            let mut state = TableState::remote(Duration::from_secs(grace));
+            let (mut now, mut running) = (Instant::EPOCH, false);
+            let mut waiting = Vec::new();
+            for (step, millis) in steps {
+                let patience = Duration::from_millis(millis);
+                match step {
+                    0 => now = now + patience * 20,
+                    1 => {
+                        if let Answer::Waiting(waiter) = state.ask(now, now + patience) {
+                            waiting.push(waiter);
+                        }
+                    }
+                    2 => {
+                        let fetch = state.poll_fetch();
+                        prop_assert!(!(fetch && running));
+                        running |= fetch;
+                    }
+                    3 if running => {
+                        running = false;
+                        state.answered(now, OLD).unwrap();
+                    }
+                    4 if running => {
+                        running = false;
+                        state.failed(now);
+                    }
+                    _ => {
+                        if let Some(waiter) = waiting.pop() {
+                            state.leave(waiter);
+                            for (other, _) in decided(&mut state) {
+                                waiting.retain(|waiter| *waiter != other);
+                            }
+                        }
+                    }
+                }
+                state.handle_timeout(now);
+                prop_assert!(state.poll_timeout().is_none_or(|next| next > now));
+                for (waiter, _) in decided(&mut state) {
+                    let count = waiting.len();
+                    waiting.retain(|other| *other != waiter);
+                    prop_assert_eq!(waiting.len() + 1, count, "answered once");
+                }
+            }
+            state.handle_timeout(now + Duration::from_secs(10));
+            prop_assert_eq!(decided(&mut state).len(), waiting.len());
+        }
+    }
+}

@@ -286,3 +286,6 @@ fn as_set(mut privileges: Vec<u64>) -> Vec<u64> {
 }
 
 const VERSION: &str = "1";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,309 @@
+//! One reading of the cache file, compared with what was known before (D-31, D-35).
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Piece, Splitter};
+use crate::auth::Verify;
+use crate::discovery::{Announcement, AnnouncementError, Event, Instance, Unverified};
+
+/// What the cache file said, and what of it was good.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    records: Vec<Record>,
+}
+
+#[derive(Clone, Debug)]
+enum Record {
+    Good(Arc<Instance>),
+    /// Kept, so that a bad signature is not verified each time again (N-57).
+    Bad(Box<[u8]>, AnnouncementError),
+}
+
+impl Content {
+    /// That of a file which was never read.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The services listed, in the order of the file; those that have withdrawn, too.
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        self.records().filter_map(Result::ok)
+    }
+
+    /// The records in the order of the file, each text once: a service, or what is wrong with it.
+    pub fn records(&self) -> impl Iterator<Item = Result<&Arc<Instance>, AnnouncementError>> {
+        self.records.iter().map(|record| match record {
+            Record::Good(instance) => Ok(instance),
+            Record::Bad(_, error) => Err(*error),
+        })
+    }
+
+    /// How many records there are, bad ones included.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl Record {
+    fn text(&self) -> &[u8] {
+        match self {
+            Self::Good(instance) => {
+                let text = instance
+                    .announcement()
+                    .map(|announcement| announcement.text());
+                text.unwrap_or_default().as_bytes()
+            }
+            Self::Bad(text, _) => text,
+        }
+    }
+}
+
+/// The cache file while it is read.
+///
+/// Texts that were there before are found again by comparing, and cost nothing more. The others are
+/// verified by [`finish`](Self::finish), which holds no lock and needs nothing but what it is given
+/// (D-7, D-35, HD-38).
+///
+/// # Example
+///
+/// ```
+/// use scamp_proto::auth::{Padding, PublicKey, Verify};
+/// use scamp_proto::discovery::cache_file::{Content, Reading};
+///
+/// # struct Trusting;
+/// # impl Verify for Trusting {
+/// #     fn verify(&self, _: &PublicKey<'_>, _: Padding, _: &[u8], _: &[u8]) -> bool {
+/// #         true
+/// #     }
+/// # }
+/// # let rsa = Trusting;
+/// let file = [b"\n%%%\n", &include_bytes!("../../../tests/data/e13.txt")[..]].concat();
+/// let before = Content::new();
+/// let mut reading = Reading::new(&before);
+/// reading.feed(&file);
+/// let content = reading.finish(&rsa, false, &mut |event| println!("{event}"));
+/// let content = content.expect("there is a record that was not there before");
+/// assert_eq!(content.instances().count(), 1);
+///
+/// let mut reading = Reading::new(&content);
+/// reading.feed(&file);
+/// assert!(reading.finish(&rsa, false, &mut |event| println!("{event}")).is_none());
+/// ```
+#[derive(Debug)]
+pub struct Reading<'a> {
+    splitter: Splitter,
+    found: Found<'a>,
+}
+
+/// What was found so far.
+#[derive(Debug)]
+struct Found<'a> {
+    before: &'a Content,
+    parts: Vec<Part>,
+    /// Which record is expected next, since files change little.
+    next: usize,
+    /// Which records were found again.
+    again: Vec<bool>,
+    /// The records by their texts, once one was not the expected.
+    by_text: Option<BTreeMap<&'a [u8], usize>>,
+    /// The texts that are new, and which part each is.
+    new: BTreeMap<Box<[u8]>, usize>,
+    events: Vec<Event>,
+}
+
+#[derive(Debug)]
+enum Part {
+    /// A record known before.
+    Kept(usize),
+    /// A new one, of this index in the file.
+    New(usize),
+}
+
+impl<'a> Reading<'a> {
+    /// Begins to read a file that said `before` what it did.
+    pub fn new(before: &'a Content) -> Self {
+        Self {
+            splitter: Splitter::new(),
+            found: Found {
+                before,
+                parts: Vec::with_capacity(before.len()),
+                next: 0,
+                again: alloc::vec![false; before.len()],
+                by_text: None,
+                new: BTreeMap::new(),
+                events: Vec::new(),
+            },
+        }
+    }
+
+    /// Where to read the file's next octets to; see [`Splitter::room`].
+    pub fn room(&mut self) -> &mut [u8] {
+        self.splitter.room()
+    }
+
+    /// Takes the first `len` octets of [`room`](Self::room).
+    pub fn filled(&mut self, len: usize) {
+        let Self { splitter, found } = self;
+        splitter.filled(len, &mut |piece| found.take(piece));
+    }
+
+    /// Takes the file's next octets.
+    pub fn feed(&mut self, octets: &[u8]) {
+        let Self { splitter, found } = self;
+        splitter.feed(octets, &mut |piece| found.take(piece));
+    }
+
+    /// Verifies what is new, and returns what the file says now; `None` if that is what it said
+    /// before.
+    ///
+    /// `accept_pss` is `discovery.accept_pss` (D-8).
+    pub fn finish(
+        self,
+        verify: &dyn Verify,
+        accept_pss: bool,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Option<Content> {
+        let Self {
+            splitter,
+            mut found,
+        } = self;
+        splitter.finish(&mut |piece| found.take(piece));
+        found.events.drain(..).for_each(&mut *on_event);
+        let is_same = found.new.is_empty()
+            && found.parts.len() == found.before.len()
+            && (0..)
+                .zip(&found.parts)
+                .all(|(at, part)| matches!(part, Part::Kept(own) if *own == at));
+        if is_same {
+            return None;
+        }
+        let mut new: Vec<_> = found
+            .new
+            .into_iter()
+            .map(|(text, part)| (part, text))
+            .collect();
+        new.sort_unstable_by_key(|(part, _)| *part);
+        let mut new = new.into_iter();
+        let mut records = Vec::with_capacity(found.parts.len());
+        for part in found.parts {
+            match part {
+                Part::Kept(at) => records.extend(found.before.records.get(at).cloned()),
+                Part::New(index) => {
+                    let Some((_, text)) = new.next() else {
+                        continue;
+                    };
+                    records.push(match read_record(&text, verify, accept_pss) {
+                        Ok(announcement) => {
+                            tell_oddities(&announcement, on_event);
+                            Record::Good(Arc::new(Instance::from_cache(Arc::new(announcement))))
+                        }
+                        Err(error) => {
+                            // A later version is nobody's fault (D-15).
+                            if !matches!(error, AnnouncementError::TooNew(_)) {
+                                on_event(Event::BadRecord { index, error });
+                            }
+                            Record::Bad(text, error)
+                        }
+                    });
+                }
+            }
+        }
+        Some(Content { records })
+    }
+}
+
+impl Found<'_> {
+    fn take(&mut self, piece: Piece<'_>) {
+        match piece {
+            Piece::Record(index, text) => self.take_record(index, text),
+            Piece::TooLong(index) => self.events.push(Event::BadRecord {
+                index,
+                error: AnnouncementError::TooLong,
+            }),
+            Piece::Stray(octets) => self.events.push(Event::StrayText { octets }),
+            Piece::LimitHit(name, value) => self.events.push(Event::LimitHit(name, value)),
+        }
+    }
+
+    fn take_record(&mut self, index: usize, text: &[u8]) {
+        let expected = self.before.records.get(self.next);
+        let known = match expected.is_some_and(|record| record.text() == text) {
+            true => Some(self.next),
+            false => self.look_up(text),
+        };
+        match known {
+            Some(at) => {
+                self.next = at.saturating_add(1);
+                // Exact duplicates count once.
+                if self
+                    .again
+                    .get_mut(at)
+                    .is_some_and(|again| !core::mem::replace(again, true))
+                {
+                    self.parts.push(Part::Kept(at));
+                }
+            }
+            None if self.new.contains_key(text) => {}
+            None => {
+                self.new.insert(text.into(), self.parts.len());
+                self.parts.push(Part::New(index));
+            }
+        }
+    }
+
+    fn look_up(&mut self, text: &[u8]) -> Option<usize> {
+        let records = &self.before.records;
+        let by_text = self.by_text.get_or_insert_with(|| {
+            let texts = records.iter().zip(0..);
+            texts.map(|(record, at)| (record.text(), at)).collect()
+        });
+        by_text.get(text).copied()
+    }
+}
+
+fn read_record(
+    text: &[u8],
+    verify: &dyn Verify,
+    accept_pss: bool,
+) -> Result<Announcement, AnnouncementError> {
+    let unverified = Unverified::split(text)?;
+    match accept_pss {
+        false => unverified.verify(verify),
+        true => unverified.verify_or_pss(verify),
+    }
+}
+
+/// Events about what is good but not quite right.
+pub(in crate::discovery) fn tell_oddities(
+    announcement: &Announcement,
+    on_event: &mut dyn FnMut(Event),
+) {
+    let fingerprint = announcement.fingerprint();
+    let identity = || announcement.identity().to_string();
+    if let (Some(first), count) = (
+        announcement.bad_actions().0.first(),
+        announcement.bad_actions().1,
+    ) {
+        on_event(Event::BadActions {
+            fingerprint,
+            identity: identity(),
+            first: *first,
+            count,
+        });
+    }
+    if announcement.has_more() {
+        on_event(Event::MoreText {
+            fingerprint,
+            identity: identity(),
+        });
+    }
+}
