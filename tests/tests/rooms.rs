@@ -129,12 +129,7 @@ fn rooms_know_only_those_beneath() {
     );
     never(
         "scamp-proto/src/service",
-        &[
-            "crate::connection",
-            "crate::discovery",
-            "PacketType",
-            "Packet::",
-        ],
+        &["crate::connection", "PacketType", "Packet::"],
     );
     never(
         "scamp-proto/src/requester",

@@ -100,7 +100,7 @@ impl World {
     }
 
     fn outcome(&mut self, call: CallId, result: Result<(), CallError>) -> Verdict {
-        let result = result.as_ref().map(|()| ());
+        let result = result.as_ref().copied();
         self.requester.outcome(self.now, call, result)
     }
 
@@ -491,7 +491,7 @@ fn deadlines() {
 #[test]
 fn backing_off() {
     let (down, up) = (plain(1), plain(2));
-    let mut world = World::new(&[down.clone()]);
+    let mut world = World::new(core::slice::from_ref(&down));
     world.call();
     let (link, _) = world.dialled();
     world.refuse(link);
@@ -506,7 +506,7 @@ fn backing_off() {
     assert_eq!(world.sent().call, call);
 
     // The other is preferred although nothing is known against the first any more.
-    let mut world = World::new(&[down.clone(), up.clone()]);
+    let mut world = World::new(&[down, up]);
     world.call();
     let (link, first) = world.dialled();
     world.refuse(link);
