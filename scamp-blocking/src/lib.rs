@@ -54,6 +54,7 @@ mod subscription;
 mod waiters;
 mod writer;
 
+pub use bytes::Bytes;
 pub use scamp_proto;
 pub use scamp_tls;
 

@@ -82,7 +82,16 @@ fn the_core_performs_no_io() {
         "getrandom",
         "unsafe ",
     ];
-    for room in ["wire", "connection", "session", "service", "auth", "config"] {
+    for room in [
+        "wire",
+        "connection",
+        "session",
+        "service",
+        "requester",
+        "auth",
+        "config",
+        "discovery",
+    ] {
         never(&format!("scamp-proto/src/{room}"), &words);
     }
     for file in [
@@ -130,6 +139,16 @@ fn rooms_know_only_those_beneath() {
     never(
         "scamp-proto/src/service",
         &["crate::connection", "PacketType", "Packet::"],
+    );
+    never(
+        "scamp-proto/src/requester",
+        &[
+            "crate::connection",
+            "crate::service",
+            "crate::wire",
+            "PacketType",
+            "Packet::",
+        ],
     );
 }
 

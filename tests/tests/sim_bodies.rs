@@ -9,7 +9,7 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 10] = [
+const BODIES: [(&str, Body); 11] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
@@ -20,6 +20,7 @@ const BODIES: [(&str, Body); 10] = [
     ("ticket_keys", bodies::ticket_keys),
     ("table", bodies::table),
     ("config", bodies::config),
+    ("requester", bodies::requester),
 ];
 
 /// U-1…U-5, U-10…U-12: no committed seed makes a body panic, and every body has seeds.
@@ -44,6 +45,12 @@ fn seeds_are_taken() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// HD-49, HD-51: a requester among instances that fail, where the octets decide.
+    #[test]
+    fn requester(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        bodies::requester(&octets);
+    }
 
     /// U-1, Q-1, Q-3: streams of right and wrong packets, cut anywhere.
     #[test]

@@ -46,6 +46,8 @@ mod desk;
 mod lifecycle;
 mod limits;
 mod name;
+#[cfg(feature = "discovery")]
+mod offer;
 mod stats;
 
 pub use access::{Access, Caller, Check, Checked, Guard};
