@@ -162,7 +162,7 @@ impl<R: Runtime> ClientBuilder<R> {
             }
         };
         let runtime = self.runtime.clone();
-        let shared = Shared::new(machine, move || runtime.now(), self.office.clone());
+        let shared = Shared::new(machine, move || runtime.now(), self.office.clone(), None);
         let client = Client::new(shared.clone());
         let driver = Driver::new(self.runtime.clone(), shared.clone(), stream, None);
         self.runtime.spawn(driver);

@@ -74,11 +74,12 @@ pub use scamp_proto::error::{
 };
 pub use scamp_proto::note::Note;
 pub use scamp_proto::service::{
-    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Stats as ServiceStats,
+    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Occurrence, ServiceNote,
+    Stats as ServiceStats,
 };
 pub use scamp_proto::session::{AckPolicy, Change, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
-pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
+pub use scamp_tls::{Fingerprint, Identity, Peer, Pin, TlsVersion};
 
 pub use actions::Actions;
 pub use body::Body;

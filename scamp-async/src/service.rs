@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,10 +16,9 @@ use scamp_host::{Presence, SetupError, Site};
 use scamp_proto::Session;
 use scamp_proto::auth::{TableState, TicketKeys};
 use scamp_proto::config::Config;
-use scamp_proto::note::Note;
 use scamp_proto::service::{
-    Access, ActionError, Guard, House, IntoAction, Lifecycle, Limits, Name, Order,
-    Stats as ServiceStats,
+    Access, ActionError, Guard, House, IntoAction, Lifecycle, Limits, Name, Occurrence, Order,
+    ServiceNote, Stats as ServiceStats,
 };
 use scamp_proto::session::{self, Side};
 use scamp_proto::wire::RemoteError;
@@ -28,7 +27,7 @@ use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls,
 use crate::actions::Actions;
 use crate::dial::default_options;
 use crate::drive::Driver;
-use crate::office::{Members, Notes, Office, TableSource};
+use crate::office::{Members, Office, TableSource};
 use crate::registry::Registry;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -595,9 +594,9 @@ impl<R> ServiceHandle<R> {
         self.core.registry.len()
     }
 
-    /// Takes what is worth a line in a log, of all connections; at most the newest 256 are kept.
-    pub fn notes(&self) -> Vec<Note> {
-        self.core.office.with_notes(Notes::take).unwrap_or_default()
+    /// Takes what is worth a line in a log; at most 1024 are kept, the newest.
+    pub fn notes(&self) -> Vec<ServiceNote> {
+        self.core.office.take_notes()
     }
 
     /// What it does at the moment, and has done.
@@ -630,13 +629,14 @@ impl<R: Runtime> ServiceHandle<R> {
     /// Serves a byte stream that is ready, as if it had been accepted from `address`.
     ///
     /// Returns whether there was room for it.
-    pub fn serve<S>(&self, stream: S, address: IpAddr) -> bool
+    pub fn serve<S>(&self, stream: S, address: SocketAddr) -> bool
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let core = &self.core;
         if !core.registry.has_room() || core.refuses.load(Ordering::Acquire) {
             core.refused.fetch_add(1, Ordering::Relaxed);
+            core.office.tell(Some(address), Occurrence::Refused);
             return false;
         }
         core.accepted.fetch_add(1, Ordering::Relaxed);
@@ -647,8 +647,13 @@ impl<R: Runtime> ServiceHandle<R> {
             Some(tls) => Channel::Tls(Box::new(Tls::server(session, tls, now))),
         };
         let runtime = self.runtime.clone();
-        let shared = Shared::new(machine, move || runtime.now(), core.office.clone());
-        let place = core.registry.enter(shared.clone(), address);
+        let shared = Shared::new(
+            machine,
+            move || runtime.now(),
+            core.office.clone(),
+            Some(address),
+        );
+        let place = core.registry.enter(shared.clone(), address.ip());
         self.runtime.spawn(Driver::new(
             self.runtime.clone(),
             shared,
@@ -843,14 +848,17 @@ impl<'a, R: Runtime> Door<'a, R> {
                 Poll::Pending => return,
                 Poll::Ready(Ok((stream, address))) => {
                     self.pause = FIRST_PAUSE;
-                    self.handle.serve(stream, address.ip());
+                    self.handle.serve(stream, address);
                 }
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(error)) => {
+                    let core = &self.handle.core;
+                    let what = Occurrence::AcceptFailed(error.to_string());
+                    core.office.tell(None, what);
                     // Where no file is left to accept with, the one held back is used to take the
                     // connection and close it, so that its client need not wait.
                     self.spare.release();
                     if let Poll::Ready(Ok(_)) = self.listener.poll_accept(cx) {
-                        self.handle.core.refused.fetch_add(1, Ordering::Relaxed);
+                        core.refused.fetch_add(1, Ordering::Relaxed);
                     }
                     self.spare = Spare::hold();
                     self.timer

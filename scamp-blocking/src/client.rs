@@ -13,7 +13,7 @@ use scamp_proto::note::Note;
 use scamp_proto::session::{self, ExchangeId, RecvId, RequestOptions, SendId, Session, Side};
 use scamp_proto::wire::RequestHead;
 use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, Header, SendError, limits};
-use scamp_tls::{Channel, ClientTlsCache, Options, Peer, Pin, Tls};
+use scamp_tls::{Channel, ClientTlsCache, Options, Peer, Pin, Tls, TlsVersion};
 
 use crate::actions::Actions;
 use crate::core::{Core, Outcome};
@@ -282,6 +282,11 @@ impl Client {
     /// Whom the connection has reached; `None` without TLS.
     pub fn peer(&self) -> Option<Peer> {
         self.link.lock().machine.peer().cloned()
+    }
+
+    /// The TLS version both ends have agreed on; `None` without TLS.
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        self.link.lock().machine.tls_version()
     }
 
     /// Takes what is worth a line in a log; at most 256 notes are kept, the newest.

@@ -1,6 +1,6 @@
 //! A service: what accepts connections and answers their requests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -17,9 +17,10 @@ use scamp_host::{Presence, SetupError, Site};
 use scamp_proto::CloseReason;
 use scamp_proto::auth::{TableState, TicketKeys};
 use scamp_proto::config::Config;
-use scamp_proto::note::Note;
+use scamp_proto::note::Newest;
 use scamp_proto::service::{
-    Access, ActionError, Guard, IntoAction, Lifecycle, Limits, Name, Order, Stats as ServiceStats,
+    Access, ActionError, Guard, IntoAction, Lifecycle, Limits, Name, Occurrence, Order,
+    ServiceNote, Stats as ServiceStats,
 };
 use scamp_proto::session::{self, Session, Side};
 use scamp_proto::wire::RemoteError;
@@ -560,7 +561,7 @@ impl ServiceHandle {
 
     /// Takes what is worth a line in a log; at most 1024 are kept, the newest.
     pub fn notes(&self) -> Vec<ServiceNote> {
-        self.shared.stage().notes.drain(..).collect()
+        self.shared.stage().notes.take()
     }
 }
 
@@ -570,29 +571,6 @@ impl fmt::Debug for ServiceHandle {
             .field("stats", &self.stats())
             .finish()
     }
-}
-
-/// Something worth a line in a log.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ServiceNote {
-    /// Whose connection it is about.
-    pub peer: Option<SocketAddr>,
-    /// What happened.
-    pub what: Occurrence,
-}
-
-/// The things a [`ServiceNote`] can tell.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Occurrence {
-    /// A connection could not be accepted, or not be given a thread; the system's own words.
-    AcceptFailed(String),
-    /// A connection ended.
-    Closed(CloseReason),
-    /// A connection handled something odd.
-    Note(Note),
-    /// A connection was closed at once, since there are too many.
-    Refused,
 }
 
 /// What the threads of a service share.
@@ -628,7 +606,7 @@ struct Stage {
     links: BTreeMap<u64, Weak<Link>>,
     next: u64,
     handshakes: Handshakes,
-    notes: VecDeque<ServiceNote>,
+    notes: Newest<ServiceNote>,
 }
 
 impl Shared {
@@ -656,11 +634,7 @@ impl Shared {
     }
 
     fn tell(&self, peer: Option<SocketAddr>, what: Occurrence) {
-        let mut stage = self.stage();
-        if stage.notes.len() >= NOTES_KEPT {
-            stage.notes.pop_front();
-        }
-        stage.notes.push_back(ServiceNote { peer, what });
+        self.stage().notes.push(ServiceNote { peer, what });
     }
 
     /// Whether one more connection would be one too many (HD-17, HD-26).
@@ -1098,6 +1072,3 @@ const TEND: Duration = Duration::from_millis(100);
 
 /// What a connection may hold however little memory there is, in octets (HD-26).
 const LEAST_SHARE: usize = 256 * 1024;
-
-/// Notes kept for whoever logs; the oldest go first.
-const NOTES_KEPT: usize = 1024;

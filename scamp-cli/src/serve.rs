@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use scamp_blocking::{Identity, Occurrence, ServiceHandle};
+use scamp_blocking::{Identity, ServiceHandle};
 
 use crate::certificate;
 use crate::failure::{Exit, Failure};
@@ -133,13 +133,7 @@ fn watch(handle: ServiceHandle, terminal: Terminal) {
                 let peer = note
                     .peer
                     .map_or_else(String::new, |peer| format!("{peer} "));
-                let what = match &note.what {
-                    Occurrence::AcceptFailed(text) => format!("not accepted: {text}"),
-                    Occurrence::Closed(reason) => format!("connection ended: {reason}"),
-                    Occurrence::Note(note) => note.what.to_string(),
-                    Occurrence::Refused => "refused: too many connections".to_owned(),
-                    other => format!("{other:?}"),
-                };
+                let what = note.what.to_string();
                 terminal.detail(&format!("{peer}{}", outside(&what, FIELD)));
             }
             thread::sleep(Duration::from_secs(1));

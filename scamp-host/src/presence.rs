@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant as StdInstant};
 
 use scamp_proto::config::{self, Config, DefaultAddress, default_address, resolve};
-use scamp_proto::discovery::{Announcer, Description, Offer, OfferError, Resign, UnixTime, Uri};
+use scamp_proto::discovery::{Announcer, Description, Resign, UnixTime, Uri};
 use scamp_proto::service::{Action, Name, Order, Ports};
 use scamp_proto::{Instant, Rng, limits};
 use scamp_tls::Identity;
@@ -127,7 +127,8 @@ impl Site {
         let mut description = Description::new(identity.clone(), first.clone());
         description.sector = self.sector;
         description.interval = self.interval;
-        description.actions = offers(actions)?;
+        let offers = actions.into_iter().map(Action::to_offer);
+        description.actions = offers.collect::<Result<_, _>>()?;
         let certificate = self.identity.certificate().to_vec();
         let mut announcer = Announcer::new(description, certificate, self.resign);
         announcer.set_addresses(Instant::EPOCH, outputs);
@@ -424,23 +425,6 @@ impl State {
         }
         self.notes.push_back(text);
     }
-}
-
-/// Actions as they are announced (D-16, D-17).
-fn offers<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Result<Vec<Offer>, OfferError> {
-    let mut offers = Vec::new();
-    for action in actions {
-        let mut offer = Offer::new(action.name())?
-            .version(action.version())
-            .flags(&action.flags_text());
-        let envelopes = action.offered_envelopes();
-        if !envelopes.is_empty() && envelopes != ["json"] {
-            let envelopes: Vec<&str> = envelopes.iter().map(String::as_str).collect();
-            offer = offer.envelopes(&envelopes);
-        }
-        offers.push(offer);
-    }
-    Ok(offers)
 }
 
 /// Notes that are kept for whoever asks.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -480,7 +480,7 @@ impl Pair {
         .detached()
         .unwrap();
         let (ours, theirs, meter) = pipe(capacity, script);
-        assert!(service.serve(theirs, IpAddr::from([10, 0, 0, 1])));
+        assert!(service.serve(theirs, SocketAddr::from(([10, 0, 0, 1], 1))));
         let builder = settings(ClientBuilder::new(sim.clone(), pin));
         let client = sim.block_on(builder.over("memory", ours)).unwrap();
         sim.settle();
