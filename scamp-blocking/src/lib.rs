@@ -55,6 +55,7 @@ mod waiters;
 mod writer;
 
 pub use bytes::Bytes;
+pub use scamp_host;
 pub use scamp_proto;
 pub use scamp_tls;
 
