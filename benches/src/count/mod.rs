@@ -7,6 +7,7 @@
 mod budget;
 pub mod callgrind;
 pub mod connection;
+pub mod discovery;
 pub mod session;
 pub mod virtual_link;
 pub mod wire;
@@ -110,6 +111,7 @@ pub fn jobs() -> impl Iterator<Item = &'static Job> {
         .iter()
         .chain(connection::JOBS)
         .chain(session::JOBS)
+        .chain(discovery::JOBS)
 }
 
 /// Sizes of a DATA's body that stand for all: none, small, Perl's, ours, the largest.
