@@ -9,7 +9,7 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 11] = [
+const BODIES: [(&str, Body); 15] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
@@ -21,9 +21,13 @@ const BODIES: [(&str, Body); 11] = [
     ("table", bodies::table),
     ("config", bodies::config),
     ("requester", bodies::requester),
+    ("announcement", bodies::announcement),
+    ("datagram", bodies::datagram),
+    ("vectors", bodies::vectors),
+    ("cache_file", bodies::cache_file),
 ];
 
-/// U-1…U-5, U-10…U-12: no committed seed makes a body panic, and every body has seeds.
+/// U-1…U-12: no committed seed makes a body panic, and every body has seeds.
 #[test]
 fn seeds_are_taken() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
@@ -80,6 +84,31 @@ proptest! {
     #[test]
     fn two_endpoints(octets in prop::collection::vec(any::<u8>(), 0..60)) {
         bodies::two_endpoints(&octets);
+    }
+
+    /// U-6: announcements of all kinds, and what is nearly one.
+    #[test]
+    fn announcement(json in announced()) {
+        bodies::announcement(json.as_bytes());
+    }
+
+    /// U-7: datagrams that are nearly compressed.
+    #[test]
+    fn datagram(begin in prop::sample::select(vec!["", "R", "D", "x\u{1}", "[", "{"]), octets in prop::collection::vec(any::<u8>(), 0..60)) {
+        bodies::datagram(&[begin.as_bytes(), &octets].concat());
+        bodies::datagram(&[b"\x78\x01", &octets[..]].concat());
+    }
+
+    /// U-8, Q-17: vectors, expanded lazily and by repeating.
+    #[test]
+    fn vectors(octets in prop::collection::vec(any::<u8>(), 0..80)) {
+        bodies::vectors(&octets);
+    }
+
+    /// U-9, Q-18: cache files in pieces, by a reader of pieces and by one that splits the whole.
+    #[test]
+    fn cache_file(begin in any::<[u8; 2]>(), lines in prop::collection::vec(cache_line(), 0..20)) {
+        bodies::cache_file(&[&begin[..], lines.concat().as_bytes()].concat());
     }
 
     /// U-5, Q-2: what is sent is what was asked for.
@@ -200,4 +229,47 @@ fn json() -> impl Strategy<Value = String> {
             .collect();
         format!("{{{}}}", fields.join(","))
     })
+}
+
+fn cache_line() -> impl Strategy<Value = &'static str> {
+    let e13 = include_str!("../../scamp-proto/tests/data/e13.txt");
+    prop::sample::select(vec![
+        "\n", "%%%\n", "\n%%%\n", "%%%\r\n", "%%%", "%%", "%", "%%%%\n", " %%%\n", "\r\n", "[",
+        "{x}\n", "x\n", e13,
+    ])
+}
+
+/// Version 3, with some of its elements not as they should be.
+fn announced() -> impl Strategy<Value = String> {
+    let pick = |usual: &'static str, others: &[&'static str]| prop_oneof![6 => Just(usual), 1 => prop::sample::select(others.to_vec())];
+    let number = &["0", "-1", "1.5", "1e999", "null", "\"1\"", "-0.0"];
+    let actions = &[
+        "null",
+        "{}",
+        "[5]",
+        "[[]]",
+        "[[\"N\"]]",
+        "[[\"N\",[\"a\",\"read\",2],[\"b.c\"],[\"d\",null,\"07\"],7,[]],[\"\",[\"e\"]],[\"M\",[\"f\",\"\",2.0]]]",
+        "[[\"N\\u002e\\ud83d\\ude00\",[\"\\n\",\"x\",1,2]]]",
+    ];
+    let envelopes = &[
+        "[]",
+        "null",
+        "[{}]",
+        "[\"json\",{\"acname\":[[3,\"a\"]],\"acns\":\"N\",\"acsec\":\"s\",\"acenv\":\"j\"}]",
+        "[{},\"json\"]",
+    ];
+    (
+        pick("3", &["4", "3.0", "\"3\""]),
+        pick("\"x\"", &["\"\"", "7", "\"\\u00e9\""]),
+        pick("\"main\"", &["\"a:b\"", "null"]),
+        (pick("1", number), pick("5000", number)),
+        pick("\"beepish+tls://192.0.2.7:1\"", &["null", "\"\"", "\"beepish+tls://<nil>:1\""]),
+        pick("[\"json\"]", envelopes),
+        prop::sample::select(actions.to_vec()),
+        pick("1700000000.25", number),
+    )
+        .prop_map(|(version, identity, sector, (weight, interval), uri, envelopes, actions, time)| {
+            format!("[{version},{identity},{sector},{weight},{interval},{uri},{envelopes},{actions},{time}]")
+        })
 }

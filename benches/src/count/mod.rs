@@ -7,6 +7,7 @@
 mod budget;
 pub mod callgrind;
 pub mod connection;
+pub mod discovery;
 pub mod requester;
 pub mod session;
 pub mod virtual_link;
@@ -114,6 +115,7 @@ pub fn jobs() -> impl Iterator<Item = &'static Job> {
         .iter()
         .chain(connection::JOBS)
         .chain(session::JOBS)
+        .chain(discovery::JOBS)
         .chain(requester::JOBS)
 }
 

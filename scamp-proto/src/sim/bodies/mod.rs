@@ -1,4 +1,4 @@
-//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-5, U-10…U-12).
+//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-12).
 //!
 //! They are compiled by every build and run over the committed seeds as ordinary tests (HD-61).
 //!
@@ -9,9 +9,13 @@
 //! bodies::header(br#"{"type":"reply","request_id":"7"}"#);
 //! ```
 
+#[cfg(feature = "discovery")]
+mod announcement;
 #[cfg(feature = "auth")]
 mod authorized;
 mod bites;
+#[cfg(feature = "discovery")]
+mod cache_file;
 mod config;
 mod emitter;
 mod endpoint;
@@ -20,8 +24,12 @@ mod packet_stream;
 #[cfg(feature = "auth")]
 mod ticket;
 
+#[cfg(feature = "discovery")]
+pub use self::announcement::{announcement, datagram, vectors};
 #[cfg(feature = "auth")]
 pub use self::authorized::authorized;
+#[cfg(feature = "discovery")]
+pub use self::cache_file::cache_file;
 pub use self::config::config;
 pub use self::emitter::emitter;
 pub use self::endpoint::endpoint;
