@@ -178,6 +178,7 @@ fn a_farewell_is_not_waited_for() {
         config.connection.max_inflight = Some(0);
         let service = Running::start(
             Service::builder(identity())
+                .default_access(scamp_blocking::Access::Allow)
                 .session(config)
                 .action("Test.large", |_| {
                     Ok(scamp_blocking::Reply::new(octets(1 << 19)))
