@@ -20,10 +20,10 @@ use crate::port::ListenError;
 pub enum SetupError {
     /// A value of the configuration cannot be used.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(Box<ConfigError>),
     /// A file that the configuration names cannot be used.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(Box<LoadError>),
     /// Nothing says where services are to be found.
     #[error(
         "no discovery.cache_path is configured, so no service can be found; see `scamp doctor`"
@@ -65,6 +65,18 @@ pub enum SetupError {
     /// The operating system does not do what it must.
     #[error("{0}")]
     System(#[from] io::Error),
+}
+
+impl From<ConfigError> for SetupError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Box::new(error))
+    }
+}
+
+impl From<LoadError> for SetupError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(Box::new(error))
+    }
 }
 
 /// A requester's settings: `rpc.timeout`, `bus.default_sector`, `requester.selection`.

@@ -196,12 +196,12 @@ impl Face for Tokio {
 }
 
 /// Tries until it comes out so; the test's end is the only limit that counts.
-fn eventually<T: std::fmt::Debug>(mut what: impl FnMut() -> T, is_so: impl Fn(&T) -> bool) -> T {
+fn eventually<T: std::fmt::Debug>(mut what: impl FnMut() -> T, is_so: impl Fn(&T) -> bool) {
     let begun = Instant::now();
     loop {
         let found = what();
         if is_so(&found) {
-            return found;
+            return;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "{found:?}");
         std::thread::sleep(Duration::from_millis(50));
