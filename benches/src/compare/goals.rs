@@ -3,7 +3,7 @@
 use std::fmt;
 
 use self::Bound::{AtLeast, AtMost};
-use self::Figure::{CpuPerGigabyte, CpuPerRequest, Megabytes, Memory, P50, Requests};
+use self::Figure::{CpuPerRequest, Megabytes, Memory, P50, Requests};
 use super::case::Shape;
 use super::run::Outcome;
 
