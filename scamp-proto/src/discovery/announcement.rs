@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::action::{ActionRef, Envelopes};
 use super::body::{BadAction, Body, Timestamp};
+use super::find::find;
 use super::{AnnouncementError, Uri};
 use crate::auth::{Fingerprint, Padding, PublicKey, Verify};
 use crate::limits::{ANNOUNCEMENT, SIGNING_KEY_LEAST, SIGNING_KEY_MOST};
@@ -307,7 +308,7 @@ fn split_at_gap(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut from = 0_usize;
     loop {
         let rest = text.get(from..)?;
-        let at = from.saturating_add(rest.iter().position(|octet| *octet == b'\n')?);
+        let at = from.saturating_add(find(rest, b'\n')?);
         let next = at.saturating_add(1);
         if text.get(next) == Some(&b'\n') {
             return Some((text.get(..at)?, text.get(next.saturating_add(1)..)?));
@@ -337,15 +338,17 @@ fn read_certificate(part: &[u8]) -> Result<Vec<u8>, AnnouncementError> {
 
 /// Base64 with padding, white space within it skipped.
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.trim_ascii();
+    // Lines are all of one length, but for the last.
+    let width = find(text, b'\n').map_or(text.len(), |end| end.saturating_add(1));
     let mut dense = Vec::with_capacity(text.len());
-    for line in text.split(|octet| *octet == b'\n') {
-        let line = line.trim_ascii();
-        match line.iter().any(u8::is_ascii_whitespace) {
-            false => dense.extend_from_slice(line),
-            true => dense.extend(line.iter().filter(|octet| !octet.is_ascii_whitespace())),
-        }
+    for line in text.chunks(width.max(1)) {
+        dense.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
     }
-    STANDARD.decode(dense).ok()
+    STANDARD.decode(&dense).ok().or_else(|| {
+        dense.retain(|octet| !octet.is_ascii_whitespace());
+        STANDARD.decode(&dense).ok()
+    })
 }
 
 const GAP: &[u8] = b"\n\n";

@@ -463,8 +463,13 @@ impl Index {
 
     /// A run of a hundred thousand takes little text, so what repeats an action is not kept.
     fn leave_out_repeats(&self, entries: &mut Vec<Entry>, begin: usize) {
-        let mut own = entries.split_off(begin);
+        let own = entries.get_mut(begin..).unwrap_or_default();
         own.sort_unstable_by_key(|entry| (entry.hash, entry.place.action, entry.alias));
+        let mut pairs = own.iter().zip(own.iter().skip(1));
+        if !pairs.any(|(one, other)| one.hash == other.hash) {
+            return;
+        }
+        let mut own = entries.split_off(begin);
         own.dedup_by(|later, kept| {
             later.hash == kept.hash
                 && later.alias == kept.alias
@@ -564,9 +569,13 @@ impl Index {
         let first = index(self.buckets.get(bucket)?);
         let last = index(self.buckets.get(bucket.saturating_add(1))?);
         let groups = self.groups.get(first..last)?;
-        let at = groups.partition_point(|group| {
-            group.hash < hash || group.hash == hash && self.group_key(group) < Some(key)
-        });
+        let mut at = groups.partition_point(|group| group.hash < hash);
+        let next = groups.get(at.saturating_add(1));
+        if next.is_some_and(|group| group.hash == hash) {
+            at = groups.partition_point(|group| {
+                group.hash < hash || group.hash == hash && self.group_key(group) < Some(key)
+            });
+        }
         let group = groups.get(at)?;
         if group.hash != hash || self.group_key(group) != Some(key) {
             return None;

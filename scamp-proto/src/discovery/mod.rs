@@ -29,6 +29,7 @@ pub mod datagram;
 pub mod directory;
 mod error;
 mod event;
+mod find;
 mod instance;
 pub mod intake;
 mod json;

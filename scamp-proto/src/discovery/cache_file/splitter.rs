@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::MARK;
+use crate::discovery::find::find;
 use crate::limits::{ANNOUNCEMENT, CACHE_FILE, CACHE_RECORDS};
 
 /// Finds the records in a cache file that is read piece by piece, however it is cut.
@@ -163,7 +164,7 @@ impl Splitter {
     fn next_mark(&mut self, is_end: bool) -> Option<usize> {
         loop {
             let rest = self.buffer.get(self.searched..self.end)?;
-            let Some(found) = find_percent(rest) else {
+            let Some(found) = find(rest, b'%') else {
                 self.searched = self.end;
                 return None;
             };
@@ -240,27 +241,6 @@ impl Splitter {
         self.begin = self.searched;
     }
 }
-
-/// Where the first percent sign is. Announcements have hardly any, so there is much to pass over.
-fn find_percent(octets: &[u8]) -> Option<usize> {
-    let mut at = 0_usize;
-    let mut blocks = octets.chunks_exact(BLOCK);
-    for block in blocks.by_ref() {
-        // Without a way out of the middle it is done many octets at a time.
-        let found = block
-            .iter()
-            .fold(false, |found, octet| found | (*octet == b'%'));
-        if found {
-            let within = block.iter().position(|octet| *octet == b'%')?;
-            return Some(at.saturating_add(within));
-        }
-        at = at.saturating_add(BLOCK);
-    }
-    let within = blocks.remainder().iter().position(|octet| *octet == b'%')?;
-    Some(at.saturating_add(within))
-}
-
-const BLOCK: usize = 64;
 
 /// How much is read at a time, in octets.
 const CHUNK: usize = 64 * 1024;
