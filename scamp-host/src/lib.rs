@@ -5,6 +5,8 @@
 //! change, the [configuration](config) and the files it names, time and randomness. Sockets come back
 //! as those of the standard library, for whichever runtime takes them over.
 //!
+//! [The guide](guide) is about the bus as a whole.
+//!
 //! A program starts from a face such as `scamp-tokio` or `scamp-blocking` and seldom needs this crate.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -27,6 +29,9 @@ mod cache_manager;
 pub mod clock;
 pub mod config;
 pub mod file;
+pub mod guide {
+    #![doc = include_str!("../guide/bus.md")]
+}
 pub mod interfaces;
 mod json;
 pub mod port;
