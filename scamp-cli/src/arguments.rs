@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Demo(Demo),
-    Serve(Serve),
+    Serve(Box<Serve>),
     #[command(visible_alias = "request")]
     Call(Box<Call>),
     List(Box<List>),
@@ -65,8 +65,8 @@ impl Verb {
     pub(crate) fn run(self, terminal: Terminal, settings: &Settings) -> Result<(), Failure> {
         match self {
             Self::Demo(verb) => verb.run(terminal),
-            Self::Serve(verb) => verb.run(terminal),
-            Self::Call(verb) => verb.run(terminal),
+            Self::Serve(verb) => verb.run(terminal, settings),
+            Self::Call(verb) => verb.run(terminal, settings),
             Self::List(verb) => verb.run(terminal, settings),
             Self::Describe(verb) => verb.run(terminal, settings),
             Self::Check(verb) => verb.run(terminal, settings),

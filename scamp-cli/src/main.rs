@@ -6,6 +6,7 @@
 
 mod action;
 mod arguments;
+mod asking;
 mod bus;
 mod cache;
 mod call;
@@ -15,14 +16,18 @@ mod demo;
 mod describe;
 mod doctor;
 mod dump;
+mod exec;
 mod failure;
+mod finder;
 mod fingerprint;
 mod interrupt;
 mod json;
+mod keeper;
 mod keygen;
 mod list;
 mod offer;
 mod papers;
+mod peer;
 mod ping;
 mod provision;
 mod records;
