@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Parser, Subcommand};
 
+use crate::announce::Announce;
+use crate::bench::Bench;
 use crate::cache::Cache;
 use crate::call::Call;
 use crate::check::Check;
@@ -24,6 +26,7 @@ use crate::sign::Sign;
 use crate::terminal::Terminal;
 use crate::ticket::Ticket;
 use crate::verify::Verify;
+use crate::watch::Watch;
 
 /// Call, serve and find SCAMP actions, make keys, sign and check
 #[derive(Debug, Parser)]
@@ -43,10 +46,15 @@ pub(crate) enum Verb {
     Serve(Box<Serve>),
     #[command(visible_alias = "request")]
     Call(Box<Call>),
+    #[command(visible_alias = "load")]
+    Bench(Box<Bench>),
     List(Box<List>),
     Describe(Describe),
     Check(Check),
     Cache(Cache),
+    #[command(visible_alias = "monitor")]
+    Watch(Watch),
+    Announce(Box<Announce>),
     #[command(visible_alias = "fake-cache")]
     Sign(Box<Sign>),
     Verify(Verify),
@@ -67,10 +75,13 @@ impl Verb {
             Self::Demo(verb) => verb.run(terminal),
             Self::Serve(verb) => verb.run(terminal, settings),
             Self::Call(verb) => verb.run(terminal, settings),
+            Self::Bench(verb) => verb.run(terminal, settings),
             Self::List(verb) => verb.run(terminal, settings),
             Self::Describe(verb) => verb.run(terminal, settings),
             Self::Check(verb) => verb.run(terminal, settings),
             Self::Cache(verb) => verb.run(terminal, settings),
+            Self::Watch(verb) => verb.run(terminal, settings),
+            Self::Announce(verb) => verb.run(terminal, settings),
             Self::Sign(verb) => verb.run(terminal),
             Self::Verify(verb) => verb.run(terminal),
             Self::Ticket(verb) => verb.run(terminal, settings),

@@ -128,6 +128,25 @@ impl Asking {
         }
     }
 
+    /// Whether there is somebody to ask.
+    pub(crate) fn look_up(
+        &self,
+        terminal: Terminal,
+        action: &Action,
+        finder: &Finder,
+    ) -> Result<(), Failure> {
+        let query = self.query(action, finder);
+        let name = format!("{}:{action}", query.sector);
+        let requester = &finder.requester;
+        finder.patiently(terminal, self.timeout, || {
+            let (directory, authorized) = (requester.directory(), requester.authorized());
+            match directory.lookup(&query, &authorized) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(refused(&query, &name, error).into()),
+            }
+        })
+    }
+
     /// Chooses as a call would, and says why so; the exit code is the call's.
     pub(crate) fn dry_run(
         &self,
@@ -138,13 +157,7 @@ impl Asking {
         let query = self.query(action, finder);
         let name = format!("{}:{action}", query.sector);
         let requester = &finder.requester;
-        let found = finder.patiently(terminal, self.timeout, || {
-            let (directory, authorized) = (requester.directory(), requester.authorized());
-            match directory.lookup(&query, &authorized) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(refused(&query, &name, error).into()),
-            }
-        });
+        let found = self.look_up(terminal, action, finder);
         let (directory, authorized) = (requester.directory(), requester.authorized());
         let seed = scamp_host::seed().map_err(|error| Failure::file("random numbers", &error))?;
         let chosen = directory

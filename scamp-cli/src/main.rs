@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod announce;
 mod arguments;
 mod asking;
+mod bench;
 mod bus;
 mod cache;
 mod call;
@@ -20,6 +22,8 @@ mod exec;
 mod failure;
 mod finder;
 mod fingerprint;
+mod hear;
+mod histogram;
 mod interrupt;
 mod json;
 mod keeper;
@@ -38,6 +42,7 @@ mod table;
 mod terminal;
 mod ticket;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
