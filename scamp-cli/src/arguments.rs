@@ -168,6 +168,27 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    /// cli.md: the names of section 12 stay.
+    #[test]
+    fn other_names() {
+        let parse = |arguments: &[&str]| Arguments::try_parse_from(arguments).map(|all| all.verb);
+        assert!(matches!(
+            parse(&["scamp", "request", "A.b"]),
+            Ok(Verb::Call(_))
+        ));
+        assert!(matches!(
+            parse(&["scamp", "load", "A.b"]),
+            Ok(Verb::Bench(_))
+        ));
+        assert!(matches!(parse(&["scamp", "monitor"]), Ok(Verb::Watch(_))));
+        assert!(matches!(parse(&["scamp", "cache"]), Ok(Verb::Cache(_))));
+        assert!(matches!(
+            parse(&["scamp", "cache", "serve", "--pidfile", "x"]),
+            Ok(Verb::Cache(_))
+        ));
+        assert!(parse(&["scamp", "cache", "--pidfile", "x"]).is_ok());
+    }
+
     /// K-1, K-3: the seeds' spelling, in each form that Go's flags accept.
     #[test]
     fn seeds_spelling() {
