@@ -77,7 +77,7 @@ fn privileges() {
         "--require",
         "7",
     ]);
-    bus.run(&["call", "Sh.who"]).failed(1, "authz");
+    bus.run(&["call", "Sh.who"]).failed(1, "authn");
     let issue = |privilege: &str| {
         let always = ["ticket", "issue", "--user", "42", "--key", text(&key)];
         let issued = run([&always[..], &["--privilege", privilege]].concat());
