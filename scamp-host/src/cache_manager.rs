@@ -412,10 +412,13 @@ fn lock(cache: &Path) -> Result<File, SetupError> {
     let file = File::options().create(true).append(true).open(&name);
     let file = file.map_err(unusable)?;
     #[cfg(unix)]
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(SetupError::Kept(cache.to_owned())),
+    {
+        use rustix::fs::{FlockOperation, flock};
         // A file system without locks is used without.
-        Ok(()) | Err(_) => {}
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(SetupError::Kept(cache.to_owned()));
+        }
     }
     Ok(file)
 }
