@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Parser, Subcommand};
 
+use crate::announce::Announce;
+use crate::bench::Bench;
 use crate::cache::Cache;
 use crate::call::Call;
 use crate::check::Check;
@@ -24,6 +26,7 @@ use crate::sign::Sign;
 use crate::terminal::Terminal;
 use crate::ticket::Ticket;
 use crate::verify::Verify;
+use crate::watch::Watch;
 
 /// Call, serve and find SCAMP actions, make keys, sign and check
 #[derive(Debug, Parser)]
@@ -40,13 +43,18 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Demo(Demo),
-    Serve(Serve),
+    Serve(Box<Serve>),
     #[command(visible_alias = "request")]
     Call(Box<Call>),
+    #[command(visible_alias = "load")]
+    Bench(Box<Bench>),
     List(Box<List>),
     Describe(Describe),
     Check(Check),
     Cache(Cache),
+    #[command(visible_alias = "monitor")]
+    Watch(Watch),
+    Announce(Box<Announce>),
     #[command(visible_alias = "fake-cache")]
     Sign(Box<Sign>),
     Verify(Verify),
@@ -65,12 +73,15 @@ impl Verb {
     pub(crate) fn run(self, terminal: Terminal, settings: &Settings) -> Result<(), Failure> {
         match self {
             Self::Demo(verb) => verb.run(terminal),
-            Self::Serve(verb) => verb.run(terminal),
-            Self::Call(verb) => verb.run(terminal),
+            Self::Serve(verb) => verb.run(terminal, settings),
+            Self::Call(verb) => verb.run(terminal, settings),
+            Self::Bench(verb) => verb.run(terminal, settings),
             Self::List(verb) => verb.run(terminal, settings),
             Self::Describe(verb) => verb.run(terminal, settings),
             Self::Check(verb) => verb.run(terminal, settings),
             Self::Cache(verb) => verb.run(terminal, settings),
+            Self::Watch(verb) => verb.run(terminal, settings),
+            Self::Announce(verb) => verb.run(terminal, settings),
             Self::Sign(verb) => verb.run(terminal),
             Self::Verify(verb) => verb.run(terminal),
             Self::Ticket(verb) => verb.run(terminal, settings),
@@ -155,6 +166,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// cli.md: the names of section 12 stay.
+    #[test]
+    fn other_names() {
+        let parse = |arguments: &[&str]| Arguments::try_parse_from(arguments).map(|all| all.verb);
+        assert!(matches!(
+            parse(&["scamp", "request", "A.b"]),
+            Ok(Verb::Call(_))
+        ));
+        assert!(matches!(
+            parse(&["scamp", "load", "A.b"]),
+            Ok(Verb::Bench(_))
+        ));
+        assert!(matches!(parse(&["scamp", "monitor"]), Ok(Verb::Watch(_))));
+        assert!(matches!(parse(&["scamp", "cache"]), Ok(Verb::Cache(_))));
+        assert!(matches!(
+            parse(&["scamp", "cache", "serve", "--pidfile", "x"]),
+            Ok(Verb::Cache(_))
+        ));
+        assert!(parse(&["scamp", "cache", "--pidfile", "x"]).is_ok());
     }
 
     /// K-1, K-3: the seeds' spelling, in each form that Go's flags accept.

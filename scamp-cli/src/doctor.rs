@@ -419,7 +419,7 @@ fn heard(receiver: &UdpSocket, patience: Duration) -> std::io::Result<Option<[u8
 }
 
 /// The services that have a key or a certificate in the configuration.
-fn service_names(config: &Config) -> Vec<String> {
+pub(crate) fn service_names(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = config
         .unused_keys()
         .filter_map(|key| SERVICE_KEYS.iter().find_map(|end| key.strip_suffix(end)))

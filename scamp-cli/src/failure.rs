@@ -2,11 +2,11 @@
 
 use std::io;
 
-use scamp_host::LoadError;
+use scamp_host::{LoadError, SetupError};
 use scamp_proto::config::ConfigError;
 use scamp_proto::discovery::LookupError;
 use scamp_proto::error::{
-    BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
+    BodyError, CallError, CloseReason, DispatchError, ExchangeError, Loss, Phase, SendError,
 };
 use scamp_proto::wire::RemoteError;
 
@@ -134,6 +134,32 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<DispatchError> for Failure {
+    fn from(error: DispatchError) -> Self {
+        let exit = match &error {
+            DispatchError::NotFound(_)
+            | DispatchError::StaleCache
+            | DispatchError::UnsupportedEnvelope { .. } => Exit::NotFound,
+            DispatchError::NotAuthorized(_) => Exit::Trust,
+            DispatchError::NotEstablished { reason, .. } if is_trust(reason) => Exit::Trust,
+            DispatchError::Timeout(_) => Exit::Timeout,
+            _ => Exit::NotDispatched,
+        };
+        let text = error.to_string();
+        let code = CallError::from(error).code().to_owned();
+        Self {
+            code: Some(code),
+            ..Self::new(exit, text)
+        }
+    }
+}
+
 impl From<LookupError> for Failure {
     fn from(error: LookupError) -> Self {
         let exit = match error {
@@ -148,6 +174,7 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Remote(error) => Self::from(error),
+            CallError::NotDispatched(error) => Self::from(error),
             CallError::NotSent(error) => Self::from(error),
             CallError::NoReply(error) => Self::from(error),
             CallError::Body(error) => Self::from(error),
@@ -247,6 +274,25 @@ mod tests {
         assert_eq!(exit(BodyError::ConnectionLost), 7);
         assert_eq!(exit(BodyError::Timeout), 5);
         assert_eq!(exit(BodyError::BodyTooLarge(1)), 8);
+    }
+
+    /// cli.md: why a call was given to nobody has a code as well.
+    #[test]
+    fn undispatched_calls_have_their_codes() {
+        let action = || "A.b~1".to_owned();
+        let not_established = |reason| DispatchError::NotEstablished {
+            uri: "beepish+tls://192.0.2.7:1".to_owned(),
+            reason,
+        };
+        let untrusted = CloseReason::Lost(Loss::Untrusted(Untrusted::CertificateMismatch));
+        assert_eq!(exit(DispatchError::NotFound(action())), 3);
+        assert_eq!(exit(DispatchError::StaleCache), 3);
+        assert_eq!(exit(DispatchError::NotAuthorized(action())), 6);
+        assert_eq!(exit(not_established(CloseReason::ClosedByPeer)), 4);
+        assert_eq!(exit(not_established(untrusted)), 6);
+        assert_eq!(exit(DispatchError::Timeout(Duration::from_secs(1))), 5);
+        assert_eq!(exit(DispatchError::Draining), 4);
+        assert_eq!(exit(DispatchError::TooManyWaiting(1)), 4);
     }
 
     /// cli.md: `--json` tells the `error_code` and the exit code.

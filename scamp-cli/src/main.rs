@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod announce;
 mod arguments;
+mod asking;
+mod bench;
 mod bus;
 mod cache;
 mod call;
@@ -15,14 +18,20 @@ mod demo;
 mod describe;
 mod doctor;
 mod dump;
+mod exec;
 mod failure;
+mod finder;
 mod fingerprint;
+mod hear;
+mod histogram;
 mod interrupt;
 mod json;
+mod keeper;
 mod keygen;
 mod list;
 mod offer;
 mod papers;
+mod peer;
 mod ping;
 mod provision;
 mod records;
@@ -33,6 +42,7 @@ mod table;
 mod terminal;
 mod ticket;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -23,7 +23,7 @@ pub(crate) struct Ping {
     #[arg(long, value_name = "FP")]
     fingerprint: Option<Fingerprint>,
     /// How long each step may take
-    #[arg(long, value_name = "TIME", value_parser = crate::call::span)]
+    #[arg(long, value_name = "TIME", value_parser = crate::asking::span)]
     timeout: Option<Duration>,
 }
 

@@ -176,7 +176,7 @@ impl Sign {
 const SEPARATOR: &[u8] = b"\n%%%\n";
 
 /// An action of a template (K-2).
-fn offer(text: &str) -> Result<Offer, String> {
+pub(crate) fn offer(text: &str) -> Result<Offer, String> {
     let (action, flags) = text.split_once(',').unwrap_or((text, ""));
     let parsed = Action::parse(action)?;
     let offer = Offer::new(&parsed.name).map_err(|error| error.to_string())?;

@@ -47,10 +47,7 @@ impl<'a> Ask<'a> {
         };
         Self {
             sector,
-            instance: None,
-            timeout: None,
-            idempotent: None,
-            head: name.into(),
+            ..RequestHead::from(name).into()
         }
     }
 
@@ -179,6 +176,19 @@ impl<'a> Ask<'a> {
             ..RequestOptions::default()
         };
         (head, options)
+    }
+}
+
+/// For what is written by somebody else: as it is, in the requester's sector.
+impl<'a> From<RequestHead<'a>> for Ask<'a> {
+    fn from(head: RequestHead<'a>) -> Self {
+        Self {
+            sector: None,
+            instance: None,
+            timeout: None,
+            idempotent: None,
+            head,
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant as StdInstant, SystemTime};
@@ -17,7 +17,7 @@ use scamp_proto::discovery::cache_manager::{
 };
 use scamp_proto::discovery::peering::PEERING_PORT;
 use scamp_proto::discovery::{Instance, UnixTime};
-use scamp_proto::limits::{DATAGRAM, FILE_LOOK};
+use scamp_proto::limits::{CACHE_FIRST_WRITE, DATAGRAM, FILE_LOOK};
 use scamp_tls::Rsa;
 
 use crate::authorized::Authorized;
@@ -31,7 +31,11 @@ use crate::udp;
 /// cache file that the programs of this machine read.
 ///
 /// It needs no runtime: [`run`](Self::run) works on the thread it is called on, and hears on two
-/// more.
+/// more. While it is there, a lock on `PATH.lock` keeps others from writing the same file.
+///
+/// On a bus of loopback addresses alone it peers with nobody, unless `discovery.seed_hosts` names
+/// somebody, so that several such buses go together on one machine; and it waits for one announce
+/// interval and a half before its first write, since all there is can be heard in that time.
 ///
 /// # Example
 ///
@@ -53,6 +57,8 @@ pub struct CacheManager {
     multicast: UdpSocket,
     peering: Option<Arc<UdpSocket>>,
     cache: Option<PathBuf>,
+    /// Held for as long as the file is ours.
+    _lock: Option<File>,
 }
 
 /// A cache manager, for use while it runs; cheap to clone.
@@ -82,7 +88,8 @@ impl CacheManager {
     ///
     /// # Errors
     ///
-    /// [`SetupError`]: no cache path, a value that cannot be used, a socket that cannot be had.
+    /// [`SetupError`]: no cache path, a value that cannot be used, a socket that cannot be had, and
+    /// [`SetupError::Kept`] where another keeps the file.
     pub fn from_config(config: &Config) -> Result<Self, SetupError> {
         let path = config
             .discovery_cache_path()
@@ -103,6 +110,13 @@ impl CacheManager {
         let addresses = Addresses::from_config(config)?;
         let first = addresses.discovery.first().copied();
         let first = first.ok_or(SetupError::NoAddress)?;
+        let lock = match &cache {
+            None => None,
+            Some(path) => Some(lock(path)?),
+        };
+        let seed_hosts = seed_hosts(&config.discovery_seed_hosts());
+        let is_local = addresses.is_local();
+        let interval = config.service_announce_interval()?;
         let multicast = udp::multicast_receiver(addresses.group, &addresses.discovery);
         let multicast = multicast.map_err(|error| SetupError::Socket {
             what: "hearing announcements",
@@ -111,6 +125,7 @@ impl CacheManager {
         })?;
         let peering = match &cache {
             None => None,
+            Some(_) if is_local && seed_hosts.is_empty() => None,
             Some(_) => {
                 let address = addresses.service.first().copied().unwrap_or(first);
                 let at = SocketAddr::new(address, PEERING_PORT);
@@ -131,6 +146,10 @@ impl CacheManager {
         let settings = Settings {
             cache_max_age: config.discovery_cache_max_age()?,
             existing_age,
+            first_write: match is_local {
+                true => CACHE_FIRST_WRITE.min(interval.saturating_add(interval / 2)),
+                false => CACHE_FIRST_WRITE,
+            },
             min_ttl: config.discovery_min_ttl()?,
             max_announcement_age: config.discovery_max_announcement_age()?,
             cache_unlisted: config.discovery_cache_unlisted()? || cache.is_none(),
@@ -139,7 +158,7 @@ impl CacheManager {
                 .iter()
                 .map(|each| each.address)
                 .collect(),
-            seed_hosts: seed_hosts(&config.discovery_seed_hosts()),
+            seed_hosts,
             peer_allow: config.discovery_peer_allow()?.unwrap_or_default(),
         };
         let machine = cache_manager::CacheManager::new(Instant::EPOCH, settings, seed()?);
@@ -160,6 +179,7 @@ impl CacheManager {
             multicast,
             peering,
             cache,
+            _lock: lock,
         })
     }
 
@@ -177,6 +197,7 @@ impl CacheManager {
             multicast,
             peering,
             cache,
+            _lock,
         } = self;
         thread::scope(|scope| {
             let hear = |name: &str, socket: &UdpSocket, via: Via| -> io::Result<()> {
@@ -270,7 +291,7 @@ impl Shared {
     }
 
     /// Verifies, writes, sends, and minds the clock, until it is stopped.
-    fn work(&self, peering: Option<&UdpSocket>, cache: Option<&std::path::Path>) {
+    fn work(&self, peering: Option<&UdpSocket>, cache: Option<&Path>) {
         let mut state = self.lock();
         while !state.stopped {
             let now = self.now();
@@ -343,8 +364,8 @@ impl State {
 fn perform(
     command: &Command,
     peering: Option<&UdpSocket>,
-    cache: Option<&std::path::Path>,
-    authorized: Option<&std::path::Path>,
+    cache: Option<&Path>,
+    authorized: Option<&Path>,
 ) -> io::Result<()> {
     match (command, cache) {
         (Command::Send(host, datagram), _) => match peering {
@@ -378,6 +399,30 @@ fn perform(
     }
 }
 
+/// Locks a file beside the cache file, for as long as what is returned is open.
+///
+/// The cache file itself is replaced again and again, and cannot be what is locked.
+fn lock(cache: &Path) -> Result<File, SetupError> {
+    let mut name = cache.as_os_str().to_owned();
+    name.push(".lock");
+    let unusable = |error: io::Error| {
+        let text = format!("{}: {error}", Path::new(&name).display());
+        SetupError::System(io::Error::new(error.kind(), text))
+    };
+    let file = File::options().create(true).append(true).open(&name);
+    let file = file.map_err(unusable)?;
+    #[cfg(unix)]
+    {
+        use rustix::fs::{FlockOperation, flock};
+        // A file system without locks is used without.
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            return Err(SetupError::Kept(cache.to_owned()));
+        }
+    }
+    Ok(file)
+}
+
 /// Hosts that are always peered with; a name that means nothing is left out.
 fn seed_hosts(names: &[&str]) -> Vec<IpAddr> {
     let found = names.iter().filter_map(|name| match name.parse() {
@@ -404,3 +449,28 @@ const EAR: Duration = Duration::from_millis(200);
 
 /// Notes that are kept for whoever asks.
 const NOTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D-33: one cache file has one writer at a time; the next begins when the first is gone.
+    #[test]
+    #[cfg(unix)]
+    fn one_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache");
+        let text = format!(
+            "bus.address = 127.0.0.1\ndiscovery.local_port = 45555\ndiscovery.local_multicast = yes\n\
+             discovery.cache_path = {}\n",
+            path.display()
+        );
+        let (config, _) = Config::parse("test", text.as_bytes());
+        let first = CacheManager::from_config(&config).unwrap();
+        let second = CacheManager::from_config(&config);
+        assert!(matches!(second, Err(SetupError::Kept(kept)) if kept == path));
+        assert!(CacheManager::listener(&config).is_ok());
+        drop(first);
+        assert!(CacheManager::from_config(&config).is_ok());
+    }
+}

@@ -226,6 +226,12 @@ impl Addresses {
             group,
         })
     }
+
+    /// Whether all of it is this machine alone, as on a bus for development.
+    pub fn is_local(&self) -> bool {
+        let mut all = self.service.iter().chain(&self.discovery);
+        all.all(IpAddr::is_loopback)
+    }
 }
 
 /// Announces a service from when it listens until it has left.

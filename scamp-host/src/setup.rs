@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use scamp_proto::config::{AddressError, Config, ConfigError, Heartbeat, Selection};
 use scamp_proto::connection;
@@ -53,6 +54,9 @@ pub enum SetupError {
         /// What the system says.
         error: io::Error,
     },
+    /// Another cache manager keeps the file.
+    #[error("{} is kept by another process", .0.display())]
+    Kept(PathBuf),
     /// The service's certificate and key do not fit.
     #[error("the service's certificate or key cannot be used: {0}")]
     Identity(#[from] scamp_tls::IdentityError),

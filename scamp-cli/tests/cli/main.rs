@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod announcements;
+mod bench;
 mod bus;
 mod call;
 mod demo;
 mod directory;
 mod dump;
+mod exec;
 mod files;
+mod managers;
+mod named;
 mod papers;
 mod serve;
 mod support;

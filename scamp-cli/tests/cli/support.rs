@@ -127,6 +127,15 @@ impl Serve {
         Self::spawned(scamp(["serve", "--json", "-v"]).args(arguments))
     }
 
+    /// One with this configuration.
+    pub(crate) fn on(config: &Path, arguments: &[&str]) -> Self {
+        Self::spawned(
+            scamp(["serve", "--json"])
+                .args(arguments)
+                .env("SCAMP_CONFIG", config),
+        )
+    }
+
     /// One that may have only this many files open.
     #[cfg(unix)]
     pub(crate) fn with_files(files: usize) -> Self {

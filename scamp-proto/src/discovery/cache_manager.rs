@@ -31,8 +31,8 @@ use super::{
 use crate::auth::{AuthorizedServices, Fingerprint, Verify};
 use crate::config::Network;
 use crate::limits::{
-    CACHE_MAX_AGE, DATAGRAM_QUEUE, DATAGRAM_SENT, DATAGRAMS, DATAGRAMS_PER_SOURCE, INFLATED,
-    MIN_TTL, NOTES, SIGNATURES,
+    CACHE_FIRST_WRITE, CACHE_MAX_AGE, DATAGRAM_QUEUE, DATAGRAM_SENT, DATAGRAMS,
+    DATAGRAMS_PER_SOURCE, INFLATED, MIN_TTL, NOTES, SIGNATURES,
 };
 use crate::note::Bucket;
 use crate::{Instant, Rng};
@@ -44,6 +44,8 @@ pub struct Settings {
     pub cache_max_age: Duration,
     /// How old the file is that is there already, if there is one.
     pub existing_age: Option<Duration>,
+    /// How long the first write waits at most, where such a file is there (D-34).
+    pub first_write: Duration,
     /// `discovery.min_ttl`.
     pub min_ttl: Duration,
     /// `discovery.max_announcement_age`.
@@ -65,6 +67,7 @@ impl Default for Settings {
         Self {
             cache_max_age: CACHE_MAX_AGE,
             existing_age: None,
+            first_write: CACHE_FIRST_WRITE,
             min_ttl: MIN_TTL,
             max_announcement_age: None,
             cache_unlisted: false,
@@ -202,7 +205,8 @@ impl CacheManager {
                 settings.own_addresses.clone(),
                 settings.peer_allow.clone(),
             ),
-            writer: Writer::new(now, settings.existing_age, settings.cache_max_age),
+            writer: Writer::new(now, settings.existing_age, settings.cache_max_age)
+                .first_write(now, settings.first_write),
             rng: Rng::new(seed),
             queue: VecDeque::new(),
             delayed: BTreeMap::new(),
