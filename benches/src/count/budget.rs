@@ -45,6 +45,8 @@ pub const BUDGETS: &[Budget] = &[
     row("session-echo-1", 19437, 2.00),
     row("session-echo-64", 19668, 3.88),
     row("session-echo-1-ticket", 21854, 2.00),
+    row("call-1-instance", 5587, 3.00),
+    row("call-10-instances", 16041, 3.00),
 ];
 
 const fn row(job: &'static str, instructions: u64, allocations: f64) -> Budget {
