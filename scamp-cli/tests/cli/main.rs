@@ -12,6 +12,7 @@ mod exec;
 mod files;
 mod managers;
 mod named;
+mod namespaces;
 mod papers;
 mod serve;
 mod support;
