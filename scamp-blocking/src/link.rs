@@ -260,7 +260,7 @@ impl Held<'_> {
         }
     }
 
-    fn wait_flushed(&mut self) {
+    pub(crate) fn wait_flushed(&mut self) {
         self.wait(|core, _| match core.is_flushed() || core.closed.is_some() {
             true => Wait::Done(()),
             false => Wait::For(Key::Flushed),
