@@ -77,6 +77,7 @@ impl Exec {
             trouble,
             request,
             is_broken,
+            is_waited_for: false,
         };
         // A short reply waits for the exit code, which may make an error of it; a long one cannot.
         let mut begun = Vec::new();
@@ -104,6 +105,9 @@ impl Exec {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // A Ctrl-C is for the service, which lets requests in progress end.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         if let Some(peer) = request.peer() {
             command.env("SCAMP_PEER", peer.to_string());
         }
@@ -171,6 +175,7 @@ struct Run {
     request: Request,
     /// Whether the request's body broke off, so that what the program makes of it is worth nothing.
     is_broken: Arc<AtomicBool>,
+    is_waited_for: bool,
 }
 
 impl Run {
@@ -205,6 +210,7 @@ impl Run {
     /// Waits for its end, and judges by its exit code.
     fn end(&mut self) -> Result<(), RemoteError> {
         let status = self.child.wait();
+        self.is_waited_for = true;
         let status = status.map_err(|error| RemoteError::new("general", error.to_string()))?;
         let said = self.trouble.take().and_then(|said| said.join().ok());
         let said = said.unwrap_or_default();
@@ -235,9 +241,22 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Until it is waited for, its number is nobody else's.
+        if !self.is_waited_for {
+            #[cfg(unix)]
+            kill_group(&self.child);
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Kills what a program has started, too.
+#[cfg(unix)]
+fn kill_group(child: &Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

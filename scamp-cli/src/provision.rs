@@ -14,7 +14,8 @@ use crate::terminal::Terminal;
 ///
 /// The folder gets a configuration, a key and a certificate for a service, the list that lets it
 /// provide anything, and a key that issues tickets. Everything stays on this machine. Programs that
-/// get SCAMP_CONFIG=DIR/scamp.conf find each other.
+/// get SCAMP_CONFIG=DIR/scamp.conf find each other, as soon as one of them is `scamp serve` or
+/// `scamp cache serve`, which keep the discovery cache.
 #[derive(Args, Debug)]
 pub(crate) struct Provision {
     /// The folder; it is made if it is not there
@@ -124,8 +125,10 @@ auth.ticket_verify_key = {root}/ticket.crt
         }
         terminal.data(&config)?;
         let quoted = shell_quoted(&config);
+        let set = format!("SCAMP_CONFIG={quoted}");
+        terminal.say(&format!("try: {set} scamp serve"));
         terminal.say(&format!(
-            "try: export SCAMP_CONFIG={quoted}; scamp doctor; scamp serve"
+            "and: {set} scamp call Greetings.hello '{{\"name\":\"World\"}}'"
         ));
         Ok(())
     }

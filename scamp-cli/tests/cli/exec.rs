@@ -53,6 +53,36 @@ fn programs() {
     Bus::new().run(&sectors).failed(2, "one sector");
 }
 
+/// S-31: a program that nobody waits for any more is ended, and so is what it has started.
+#[test]
+#[cfg(target_os = "linux")]
+fn given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let command = format!(
+        "Sh.long=sleep 1000 & echo $! > {}.new; mv {0}.new {0}; wait",
+        text(&file)
+    );
+    let service = Serve::start(&["--exec", &command]);
+    let mut child = service.spawn(&["Sh.long"]);
+    let begun = std::time::Instant::now();
+    let wait = || {
+        assert!(begun.elapsed().as_secs() < 30);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    while !file.exists() {
+        wait();
+    }
+    let pid = fs::read_to_string(&file).unwrap().trim().to_owned();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Killed, it may stay as a zombie where nobody collects those without parents.
+    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    while !state().is_empty() && !state().contains(") Z") {
+        wait();
+    }
+}
+
 /// T-9: with --require only those with a ticket that has the privilege.
 #[test]
 #[cfg(unix)]
