@@ -82,7 +82,15 @@ fn the_core_performs_no_io() {
         "getrandom",
         "unsafe ",
     ];
-    for room in ["wire", "connection", "session", "service", "auth", "config"] {
+    for room in [
+        "wire",
+        "connection",
+        "session",
+        "service",
+        "auth",
+        "config",
+        "discovery",
+    ] {
         never(&format!("scamp-proto/src/{room}"), &words);
     }
     for file in [
@@ -147,6 +155,7 @@ fn trust_and_configuration_stand_alone() {
         "aws_lc",
     ];
     never("scamp-proto/src/auth", &above);
+    never("scamp-proto/src/discovery", &above);
     never("scamp-proto/src/config", &above);
     never("scamp-proto/src/config", &["crate::auth"]);
 }
