@@ -109,6 +109,10 @@ impl Actions {
         }
     }
 
+    pub(crate) fn table(&self) -> &service::Actions<Handler> {
+        &self.table
+    }
+
     pub(crate) fn into_office(self) -> Office {
         Office::new(self.table, self.notify)
     }

@@ -13,7 +13,7 @@ use scamp_proto::note::Note;
 use scamp_proto::session::{ExchangeId, RequestOptions, SendId};
 use scamp_proto::wire::{RemoteError, RequestHead};
 use scamp_proto::{CallError, CloseReason, ExchangeError, Instant, SendError, limits};
-use scamp_tls::{Peer, Pin};
+use scamp_tls::{Peer, Pin, TlsVersion};
 
 use crate::dial::ClientBuilder;
 use crate::exchange::{PendingReply, Response};
@@ -318,6 +318,11 @@ impl<R> Client<R> {
     /// Whom the connection has reached; `None` without TLS.
     pub fn peer(&self) -> Option<Peer> {
         self.shared().look(|state| state.machine.peer().cloned())
+    }
+
+    /// The TLS version both ends have agreed on; `None` without TLS.
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        self.shared().look(|state| state.machine.tls_version())
     }
 
     /// Takes what is worth a line in a log; at most the newest 256 are kept.

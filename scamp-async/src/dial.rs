@@ -60,6 +60,14 @@ impl<R: Runtime> ClientBuilder<R> {
         .with_cache()
     }
 
+    /// The same for another peer; TLS sessions are remembered together.
+    pub(crate) fn to(&self, pin: Pin) -> Self {
+        Self {
+            pin: Some(pin),
+            ..self.clone()
+        }
+    }
+
     /// Sets the settings of the session and the connection beneath.
     pub fn session(mut self, config: session::Config) -> Self {
         self.session = config;
@@ -154,7 +162,7 @@ impl<R: Runtime> ClientBuilder<R> {
             }
         };
         let runtime = self.runtime.clone();
-        let shared = Shared::new(machine, move || runtime.now(), self.office.clone());
+        let shared = Shared::new(machine, move || runtime.now(), self.office.clone(), None);
         let client = Client::new(shared.clone());
         let driver = Driver::new(self.runtime.clone(), shared.clone(), stream, None);
         self.runtime.spawn(driver);

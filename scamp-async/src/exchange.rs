@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::str::Utf8Error;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use scamp_proto::session::ExchangeId;
@@ -94,7 +94,12 @@ pub struct PendingReply {
     id: ExchangeId,
     /// Whether its outcome has been fetched.
     fetched: bool,
+    told: Option<Told>,
 }
+
+/// Who else wants to know what becomes of a request: whether its reply is good, or `None` if it was
+/// given up.
+type Told = Box<dyn FnOnce(Option<Result<(), &CallError>>) + Send>;
 
 impl PendingReply {
     pub(crate) fn new(shared: Arc<Shared>, id: ExchangeId) -> Self {
@@ -102,7 +107,17 @@ impl PendingReply {
             shared,
             id,
             fetched: false,
+            told: None,
         }
+    }
+
+    /// Tells somebody what becomes of the request.
+    pub(crate) fn then(
+        mut self,
+        told: impl FnOnce(Option<Result<(), &CallError>>) + Send + 'static,
+    ) -> Self {
+        self.told = Some(Box::new(told));
+        self
     }
 
     /// The request's number, as it is on the wire (S-12).
@@ -149,7 +164,8 @@ impl Future for PendingReply {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.poll_outcome(cx).map(|outcome| match outcome {
+        let reply = ready!(this.poll_outcome(cx));
+        let reply = match reply {
             Outcome::Reply(header, body) => {
                 let body = Body::stream(this.shared.clone(), body, Some(this.id));
                 Ok(IncomingReply { header, body })
@@ -161,7 +177,15 @@ impl Future for PendingReply {
             Outcome::Failed(error) => Err(error),
             // Subscriptions have handles of their own.
             Outcome::Subscribed(_) => Err(CallError::Body(BodyError::Cancelled)),
-        })
+        };
+        if let Some(told) = this.told.take() {
+            let error = match &reply {
+                Ok(reply) => reply.error().map(CallError::from),
+                Err(error) => Some(error.clone()),
+            };
+            told(Some(error.as_ref().map_or(Ok(()), Err)));
+        }
+        Poll::Ready(reply)
     }
 }
 
@@ -185,6 +209,9 @@ impl Drop for PendingReply {
                 state.wakers.discard(exchange.waker);
             }
         });
+        if let Some(told) = self.told.take() {
+            told(None);
+        }
     }
 }
 

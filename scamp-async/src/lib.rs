@@ -50,6 +50,7 @@ mod office;
 mod registry;
 mod reply;
 mod request;
+mod requester;
 mod runtime;
 mod service;
 mod shared;
@@ -62,20 +63,23 @@ mod work;
 mod writer;
 
 pub use bytes::Bytes;
+pub use scamp_host;
 pub use scamp_proto;
 pub use scamp_tls;
 
+pub use scamp_host::{Ask, JsonError, SetupError};
 pub use scamp_proto::auth::{Table, TableState, TicketKeys, VerifiedTicket};
 pub use scamp_proto::error::{
     BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
 };
 pub use scamp_proto::note::Note;
 pub use scamp_proto::service::{
-    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Stats as ServiceStats,
+    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Occurrence, ServiceNote,
+    Stats as ServiceStats,
 };
 pub use scamp_proto::session::{AckPolicy, Change, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
-pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
+pub use scamp_tls::{Fingerprint, Identity, Peer, Pin, TlsVersion};
 
 pub use actions::Actions;
 pub use body::Body;
@@ -84,6 +88,7 @@ pub use dial::ClientBuilder;
 pub use exchange::{IncomingReply, PendingReply, Response};
 pub use reply::Reply;
 pub use request::Request;
+pub use requester::{Requester, RequesterBuilder};
 pub use runtime::{Listener, Runtime, Timer};
 pub use service::{Service, ServiceBuilder, ServiceHandle};
 pub use subscription::Subscription;

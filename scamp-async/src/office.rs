@@ -1,17 +1,17 @@
 //! What the requests of a service, or of a client that serves, are answered from.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use scamp_proto::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
-use scamp_proto::note::Note;
-use scamp_proto::service::{self, Guard, House};
+use scamp_proto::note::Newest;
+use scamp_proto::service::{self, Guard, House, Occurrence, ServiceNote};
 use scamp_proto::session::Board;
 
 use crate::request::Request;
@@ -42,8 +42,8 @@ pub(crate) struct Office {
     active: AtomicUsize,
     max_active: usize,
     pub(crate) max_per_connection: usize,
-    /// What the connections of a service noted; those of a client keep their own.
-    notes: Option<Mutex<Notes>>,
+    /// What is worth a line in a service's log; the connection of a client keeps its own notes.
+    notes: Option<Mutex<Newest<ServiceNote>>>,
     /// Tickets and the table. Its lock is taken last, and nothing is waited for under it.
     guard: Mutex<Guard>,
     is_tabled: bool,
@@ -55,23 +55,6 @@ pub(crate) struct Office {
     pub(crate) started: AtomicU64,
     /// Requests whose handler reported an error or was not there at the end, so far.
     pub(crate) failed: AtomicU64,
-}
-
-/// What is worth a line in a log, as far as it is kept: the newest 256.
-#[derive(Debug, Default)]
-pub(crate) struct Notes(VecDeque<Note>);
-
-impl Notes {
-    pub(crate) fn push(&mut self, note: Note) {
-        if self.0.len() >= KEPT {
-            self.0.pop_front();
-        }
-        self.0.push_back(note);
-    }
-
-    pub(crate) fn take(&mut self) -> Vec<Note> {
-        self.0.drain(..).collect()
-    }
 }
 
 impl Office {
@@ -103,12 +86,22 @@ impl Office {
         }
     }
 
-    /// Uses the common notes, if there are any.
-    pub(crate) fn with_notes<T>(&self, command: impl FnOnce(&mut Notes) -> T) -> Option<T> {
-        let notes = self.notes.as_ref()?;
-        Some(command(
-            &mut notes.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+    /// Whether this is a service's, which keeps the notes of all its connections.
+    pub(crate) fn is_service(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    /// Keeps a note, if this is a service's.
+    pub(crate) fn tell(&self, peer: Option<SocketAddr>, what: Occurrence) {
+        if let Some(notes) = &self.notes {
+            lock(notes).push(ServiceNote { peer, what });
+        }
+    }
+
+    /// Takes the notes that were kept.
+    pub(crate) fn take_notes(&self) -> Vec<ServiceNote> {
+        let notes = self.notes.as_ref();
+        notes.map(|notes| lock(notes).take()).unwrap_or_default()
     }
 
     /// Checks callers with this guard.
@@ -132,7 +125,7 @@ impl Office {
 
     /// Uses the board, before which no connection may be locked.
     pub(crate) fn with_board<T>(&self, command: impl FnOnce(&mut Board) -> T) -> T {
-        command(&mut self.board.lock().unwrap_or_else(PoisonError::into_inner))
+        command(&mut lock(&self.board))
     }
 }
 
@@ -165,8 +158,7 @@ impl House for Office {
     }
 
     fn guard<T>(&self, look: impl FnOnce(&mut Guard) -> T) -> T {
-        // A verdict is kept whole or not at all.
-        look(&mut self.guard.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut lock(&self.guard))
     }
 }
 
@@ -187,5 +179,7 @@ impl fmt::Debug for Office {
     }
 }
 
-/// Notes kept for whoever asks; the oldest goes first.
-const KEPT: usize = 256;
+/// Nothing under these locks can panic half-way through a change.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -32,6 +32,12 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// Runs a future to its end in a task of its own.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 
+    /// Does work that may take long, such as reading a large file, where it keeps no task waiting.
+    fn offload<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send;
+
     /// Looks a host up and connects to the first of its addresses that answers.
     ///
     /// It has no limit of time of its own; whoever calls it stops polling.
@@ -47,6 +53,13 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     ///
     /// Those of the operating system.
     fn bind(&self, address: &str) -> io::Result<Self::Listener>;
+
+    /// Takes over a socket of the standard library's that listens.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    fn adopt(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
 }
 
 /// An alarm clock for one task.

@@ -3,20 +3,22 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_io::{AsyncRead, AsyncWrite};
+use scamp_host::{Presence, SetupError, Site};
 use scamp_proto::Session;
 use scamp_proto::auth::{TableState, TicketKeys};
-use scamp_proto::note::Note;
+use scamp_proto::config::Config;
 use scamp_proto::service::{
-    Access, ActionError, Guard, House, IntoAction, Limits, Name, Stats as ServiceStats,
+    Access, ActionError, Guard, House, IntoAction, Lifecycle, Limits, Name, Occurrence, Order,
+    ServiceNote, Stats as ServiceStats,
 };
 use scamp_proto::session::{self, Side};
 use scamp_proto::wire::RemoteError;
@@ -25,11 +27,11 @@ use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls,
 use crate::actions::Actions;
 use crate::dial::default_options;
 use crate::drive::Driver;
-use crate::office::{Members, Notes, Office, TableSource};
+use crate::office::{Members, Office, TableSource};
 use crate::registry::Registry;
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::runtime::{Listener, Runtime, Timer, until};
+use crate::runtime::{Listener, Runtime, Timer};
 use crate::shared::Shared;
 use crate::stop::Stop;
 
@@ -55,8 +57,8 @@ use crate::stop::Stop;
 /// }
 /// ```
 pub struct Service<R: Runtime> {
-    listener: R::Listener,
-    address: SocketAddr,
+    listeners: Vec<R::Listener>,
+    addresses: Vec<SocketAddr>,
     handle: ServiceHandle<R>,
 }
 
@@ -69,6 +71,34 @@ impl<R: Runtime> Service<R> {
         ServiceBuilder::new(R::default(), Some(identity))
     }
 
+    /// A service that is found by its actions: its name, key, certificate, addresses and limits are
+    /// those of the configuration. Add actions, then [`build`](ServiceBuilder::build) it.
+    ///
+    /// Tickets are verified with `auth.ticket_verify_key`. Actions that say nothing of who may call
+    /// them are refused to all, unless [`default_access`](ServiceBuilder::default_access) says
+    /// otherwise (T-9).
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] names the key of the configuration, or the file.
+    pub fn from_config(config: &Config, name: &str) -> Result<ServiceBuilder<R>, SetupError>
+    where
+        R: Default,
+    {
+        let site = Site::from_config(config, name)?;
+        let mut builder = ServiceBuilder::new(R::default(), Some(site.identity().clone()))
+            .name(site.name().clone())
+            .sector(config.bus_default_sector())
+            .session(scamp_host::server_config(config)?)
+            .limits(scamp_host::service_limits(config, open_files())?)
+            .clock_skew(config.ticket_clock_skew()?);
+        if let Some(keys) = scamp_host::config::ticket_keys(config)? {
+            builder = builder.tickets(keys);
+        }
+        builder.site = Some(site);
+        Ok(builder)
+    }
+
     /// A service without TLS, for tests.
     pub fn plain() -> ServiceBuilder<R>
     where
@@ -77,9 +107,16 @@ impl<R: Runtime> Service<R> {
         ServiceBuilder::new(R::default(), None)
     }
 
-    /// Where it listens.
+    /// Where it listens; the first of its addresses, if there are several.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        // There is at least one.
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.addresses.first().copied().unwrap_or(any)
+    }
+
+    /// Everywhere it listens (C-10).
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// What clients pin; `None` without TLS.
@@ -94,42 +131,17 @@ impl<R: Runtime> Service<R> {
 
     /// Serves until [`ServiceHandle::shutdown`], and returns when the last connection is closed.
     ///
-    /// Shutting down stops listening, refuses new requests, and waits for those in progress for at
-    /// most [`Limits::shutdown_drain`]; what is left of replies then ends with TXERR `service shutting
+    /// A service that is announced first says that it leaves, and serves for `service.shutdown_grace`
+    /// more. Then it stops listening, refuses new requests, and waits for those in progress for at
+    /// most [`Limits::shutdown_drain`]; what is left of replies ends with TXERR `service shutting
     /// down` (V-12). If its future is dropped instead, connections close at once.
     pub async fn run(self) {
         let Self {
-            listener, handle, ..
+            listeners, handle, ..
         } = self;
         let _closing = CloseAll(&handle);
-        let mut door = Door::<R>::new(listener, &handle);
-        poll_fn(|cx| door.poll(cx)).await;
-        drop(door);
-
-        let core = &*handle.core;
-        for shared in core.registry.all() {
-            shared.with(|state, now| {
-                state.session().drain(now);
-                state.touch();
-            });
-        }
-        let patience = handle.runtime.now() + core.limits.shutdown_drain;
-        let empty_or_hurried = poll_fn(|cx| match core.registry.poll_empty(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => core.stop.poll_count(2, cx),
-        });
-        until(handle.runtime.timer(), patience, empty_or_hurried).await;
-
-        for shared in core.registry.all() {
-            shared.with(|state, now| {
-                state.cut_replies(now);
-                state.session().close(now);
-                state.touch();
-            });
-        }
-        let patience = handle.runtime.now() + FAREWELL;
-        let empty = poll_fn(|cx| core.registry.poll_empty(cx));
-        until(handle.runtime.timer(), patience, empty).await;
+        let mut running = Running::new(listeners, &handle);
+        poll_fn(|cx| running.poll(cx)).await;
     }
 
     /// Serves until `signal` is done, and then shuts down as [`run`](Self::run) does.
@@ -152,7 +164,7 @@ impl<R: Runtime> Service<R> {
 impl<R: Runtime> fmt::Debug for Service<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
@@ -171,6 +183,7 @@ pub struct ServiceBuilder<R> {
     has_queue_depth: bool,
     has_documentation: bool,
     documents_all: bool,
+    site: Option<Site>,
 }
 
 impl<R: Runtime> ServiceBuilder<R> {
@@ -193,6 +206,7 @@ impl<R: Runtime> ServiceBuilder<R> {
             has_queue_depth: true,
             has_documentation: true,
             documents_all: false,
+            site: None,
         }
     }
 
@@ -357,18 +371,31 @@ impl<R: Runtime> ServiceBuilder<R> {
         self.listen(listener)
     }
 
+    /// Listens where the configuration says, to be announced once it runs; for a service made by
+    /// [`Service::from_config`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: no free port, no socket, actions that cannot be announced, TLS options that do
+    /// not fit, or nothing that says where to listen.
+    pub fn build(mut self) -> Result<Service<R>, SetupError> {
+        let site = self.site.take().ok_or(SetupError::NoAddress)?;
+        let runtime = self.runtime.clone();
+        let actions = self.finish_actions();
+        let (sockets, presence) = site.open(actions.table().iter())?;
+        let listeners = sockets.into_iter().map(|socket| runtime.adopt(socket));
+        let listeners: Vec<_> = listeners.collect::<io::Result<_>>()?;
+        Ok(self.start(actions, listeners, Some(presence))?)
+    }
+
     /// Listens on a socket that is ready.
     ///
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub fn listen(self, listener: R::Listener) -> io::Result<Service<R>> {
-        let address = listener.local_addr()?;
-        Ok(Service {
-            listener,
-            address,
-            handle: self.detached()?,
-        })
+    pub fn listen(mut self, listener: R::Listener) -> io::Result<Service<R>> {
+        let actions = self.finish_actions();
+        self.start(actions, vec![listener], None)
     }
 
     /// A service that does not listen: connections are brought to it with
@@ -377,7 +404,29 @@ impl<R: Runtime> ServiceBuilder<R> {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub fn detached(self) -> io::Result<ServiceHandle<R>> {
+    pub fn detached(mut self) -> io::Result<ServiceHandle<R>> {
+        let actions = self.finish_actions();
+        Ok(self.start(actions, Vec::new(), None)?.handle)
+    }
+
+    /// All actions, with those that are built in.
+    fn finish_actions(&mut self) -> Actions {
+        let mut actions = std::mem::take(&mut self.actions);
+        actions.build_in(
+            self.name.as_ref().filter(|_| self.has_queue_depth),
+            self.has_documentation.then_some(self.documents_all),
+        );
+        actions
+    }
+
+    fn start(
+        self,
+        actions: Actions,
+        listeners: Vec<R::Listener>,
+        presence: Option<Presence>,
+    ) -> io::Result<Service<R>> {
+        let addresses = listeners.iter().map(Listener::local_addr);
+        let addresses = addresses.collect::<io::Result<_>>()?;
         let tls = match self.identity {
             None => None,
             Some(identity) => {
@@ -387,11 +436,6 @@ impl<R: Runtime> ServiceBuilder<R> {
             }
         };
         let limits = self.limits;
-        let mut actions = self.actions;
-        actions.build_in(
-            self.name.as_ref().filter(|_| self.has_queue_depth),
-            self.has_documentation.then_some(self.documents_all),
-        );
         let office = actions
             .into_office()
             .of_service(limits.max_requests, limits.max_requests_per_connection)
@@ -409,12 +453,20 @@ impl<R: Runtime> ServiceBuilder<R> {
             registry,
             limits,
             stop: Stop::default(),
+            suspended: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
+            listens: !listeners.is_empty(),
+            presence,
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         };
-        Ok(ServiceHandle {
-            runtime: self.runtime,
-            core: Arc::new(core),
+        Ok(Service {
+            listeners,
+            addresses,
+            handle: ServiceHandle {
+                runtime: self.runtime,
+                core: Arc::new(core),
+            },
         })
     }
 }
@@ -459,14 +511,50 @@ struct Core {
     registry: Arc<Registry>,
     limits: Limits,
     stop: Stop,
+    /// Whether weight 0 is announced (V-13).
+    suspended: AtomicBool,
+    /// Whether new connections are refused.
+    refuses: AtomicBool,
+    listens: bool,
+    /// Its place on the bus, if it is announced.
+    presence: Option<Presence>,
     accepted: AtomicU64,
     refused: AtomicU64,
 }
 
 impl<R> ServiceHandle<R> {
-    /// Ends [`Service::run`] in good order; a second call does not wait for requests in progress.
+    /// Ends [`Service::run`] in good order; a second call does not wait for requests in progress, and
+    /// a third for nothing.
     pub fn shutdown(&self) {
+        if !self.core.listens {
+            self.core.refuses.store(true, Ordering::Release);
+        }
         self.core.stop.stop();
+    }
+
+    /// Announces that the service wants no requests; those that come are served all the same (V-13).
+    pub fn suspend(&self) {
+        self.core.suspended.store(true, Ordering::Release);
+        self.core.stop.wake();
+    }
+
+    /// Announces that the service wants requests again.
+    pub fn resume(&self) {
+        self.core.suspended.store(false, Ordering::Release);
+        self.core.stop.wake();
+    }
+
+    /// Announces how much of the requests the service wants, compared with others; 1 at first.
+    pub fn set_weight(&self, weight: u32) {
+        if let Some(presence) = &self.core.presence {
+            presence.set_weight(weight);
+        }
+    }
+
+    /// What it is called on the bus: its name, and letters that differ in each process (V-3); `None`
+    /// for a service that is not announced.
+    pub fn identity(&self) -> Option<&str> {
+        self.core.presence.as_ref().map(Presence::identity)
     }
 
     /// Publishes a value, as JSON, under a key of a topic; `null` takes it away (S-41).
@@ -506,9 +594,9 @@ impl<R> ServiceHandle<R> {
         self.core.registry.len()
     }
 
-    /// Takes what is worth a line in a log, of all connections; at most the newest 256 are kept.
-    pub fn notes(&self) -> Vec<Note> {
-        self.core.office.with_notes(Notes::take).unwrap_or_default()
+    /// Takes what is worth a line in a log; at most 1024 are kept, the newest.
+    pub fn notes(&self) -> Vec<ServiceNote> {
+        self.core.office.take_notes()
     }
 
     /// What it does at the moment, and has done.
@@ -524,7 +612,16 @@ impl<R> ServiceHandle<R> {
             ..ServiceStats::default()
         };
         core.registry.count(&mut stats);
+        if let Some(presence) = &core.presence {
+            stats.announcements_sent = presence.sent();
+        }
         stats
+    }
+
+    /// Takes what is worth a line in a log about announcing; the newest 256 are kept.
+    pub fn presence_notes(&self) -> Vec<String> {
+        let presence = self.core.presence.as_ref();
+        presence.map(Presence::notes).unwrap_or_default()
     }
 }
 
@@ -532,13 +629,14 @@ impl<R: Runtime> ServiceHandle<R> {
     /// Serves a byte stream that is ready, as if it had been accepted from `address`.
     ///
     /// Returns whether there was room for it.
-    pub fn serve<S>(&self, stream: S, address: IpAddr) -> bool
+    pub fn serve<S>(&self, stream: S, address: SocketAddr) -> bool
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let core = &self.core;
-        if !core.registry.has_room() || core.stop.is_stopped() {
+        if !core.registry.has_room() || core.refuses.load(Ordering::Acquire) {
             core.refused.fetch_add(1, Ordering::Relaxed);
+            core.office.tell(Some(address), Occurrence::Refused);
             return false;
         }
         core.accepted.fetch_add(1, Ordering::Relaxed);
@@ -549,8 +647,13 @@ impl<R: Runtime> ServiceHandle<R> {
             Some(tls) => Channel::Tls(Box::new(Tls::server(session, tls, now))),
         };
         let runtime = self.runtime.clone();
-        let shared = Shared::new(machine, move || runtime.now(), core.office.clone());
-        let place = core.registry.enter(shared.clone(), address);
+        let shared = Shared::new(
+            machine,
+            move || runtime.now(),
+            core.office.clone(),
+            Some(address),
+        );
+        let place = core.registry.enter(shared.clone(), address.ip());
         self.runtime.spawn(Driver::new(
             self.runtime.clone(),
             shared,
@@ -592,8 +695,118 @@ struct CloseAll<'a, R: Runtime>(&'a ServiceHandle<R>);
 
 impl<R: Runtime> Drop for CloseAll<'_, R> {
     fn drop(&mut self) {
+        self.0.core.refuses.store(true, Ordering::Release);
         self.0.core.stop.stop();
         self.0.close_all();
+    }
+}
+
+/// A service that runs: its doors, and the machine that says when to do what (V-12).
+struct Running<'a, R: Runtime> {
+    handle: &'a ServiceHandle<R>,
+    doors: Vec<Door<'a, R>>,
+    life: Lifecycle,
+    timer: R::Timer,
+    /// How often shutting down was asked for.
+    stops: usize,
+    /// Whether connections are being drained.
+    leaving: bool,
+}
+
+impl<'a, R: Runtime> Running<'a, R> {
+    fn new(listeners: Vec<R::Listener>, handle: &'a ServiceHandle<R>) -> Self {
+        let core = &handle.core;
+        let mut life = Lifecycle::new(core.presence.is_some()).drain(core.limits.shutdown_drain);
+        if let Some(presence) = &core.presence {
+            life = life.grace(presence.grace());
+        }
+        life.listening(handle.runtime.now());
+        let doors = listeners.into_iter();
+        Self {
+            handle,
+            doors: doors.map(|listener| Door::new(listener, handle)).collect(),
+            life,
+            timer: handle.runtime.timer(),
+            stops: 0,
+            leaving: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.tell(cx);
+            let Some(order) = self.life.poll_order() else {
+                break;
+            };
+            if order == Order::Return {
+                return Poll::Ready(());
+            }
+            self.perform(order, cx);
+        }
+        for door in &mut self.doors {
+            door.poll(cx);
+        }
+        Poll::Pending
+    }
+
+    /// Tells the machine what has happened.
+    fn tell(&mut self, cx: &mut Context<'_>) {
+        let core = &self.handle.core;
+        let now = self.handle.runtime.now();
+        while core.stop.poll_count(self.stops + 1, cx).is_ready() {
+            self.stops += 1;
+            self.life.shutdown(now);
+        }
+        match core.suspended.load(Ordering::Acquire) {
+            true => self.life.suspend(),
+            false => self.life.resume(),
+        }
+        if self.leaving && core.registry.poll_empty(cx).is_ready() {
+            self.life.closed(now);
+        }
+        if core.presence.as_ref().is_some_and(Presence::has_left) {
+            self.life.left();
+        }
+        self.timer.reset(self.life.poll_timeout());
+        if self.timer.poll_alarm(cx).is_ready() {
+            self.life.handle_timeout(now);
+        }
+    }
+
+    fn perform(&mut self, order: Order, cx: &Context<'_>) {
+        let core = &self.handle.core;
+        if let Some(presence) = &core.presence {
+            if order == Order::Leave {
+                let waker = cx.waker().clone();
+                presence.when_left(move || waker.wake());
+            }
+            presence.perform(order);
+        }
+        match order {
+            Order::StopListening => {
+                core.refuses.store(true, Ordering::Release);
+                self.doors.clear();
+            }
+            Order::Refuse => {
+                self.leaving = true;
+                for shared in core.registry.all() {
+                    shared.with(|state, now| {
+                        state.session().drain(now);
+                        state.touch();
+                    });
+                }
+            }
+            Order::CutReplies => {
+                for shared in core.registry.all() {
+                    shared.with(|state, now| {
+                        state.cut_replies(now);
+                        state.touch();
+                    });
+                }
+            }
+            Order::Close => self.handle.close_all(),
+            _ => {}
+        }
     }
 }
 
@@ -622,30 +835,30 @@ impl<'a, R: Runtime> Door<'a, R> {
         }
     }
 
-    /// Accepts until the service stops. No error ends it (HD-17).
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Accepts who waits. No error ends it (HD-17).
+    fn poll(&mut self, cx: &mut Context<'_>) {
         for _ in 0..ACCEPTS {
-            if self.handle.core.stop.poll_count(1, cx).is_ready() {
-                return Poll::Ready(());
-            }
             if self.waiting {
                 if self.timer.poll_alarm(cx).is_pending() {
-                    return Poll::Pending;
+                    return;
                 }
                 self.waiting = false;
             }
             match self.listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return,
                 Poll::Ready(Ok((stream, address))) => {
                     self.pause = FIRST_PAUSE;
-                    self.handle.serve(stream, address.ip());
+                    self.handle.serve(stream, address);
                 }
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(error)) => {
+                    let core = &self.handle.core;
+                    let what = Occurrence::AcceptFailed(error.to_string());
+                    core.office.tell(None, what);
                     // Where no file is left to accept with, the one held back is used to take the
                     // connection and close it, so that its client need not wait.
                     self.spare.release();
                     if let Poll::Ready(Ok(_)) = self.listener.poll_accept(cx) {
-                        self.handle.core.refused.fetch_add(1, Ordering::Relaxed);
+                        core.refused.fetch_add(1, Ordering::Relaxed);
                     }
                     self.spare = Spare::hold();
                     self.timer
@@ -656,7 +869,6 @@ impl<'a, R: Runtime> Door<'a, R> {
             }
         }
         cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -681,6 +893,3 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long any of them is, at most.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long connections have to flush and to wait for the peer's close, when all is over.
-const FAREWELL: Duration = Duration::from_secs(3);

@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use scamp_proto::error::Loss;
-use scamp_proto::note::Note;
-use scamp_proto::service::{Caller, Check, Checked, Desk, House, JobBody, Step};
+use scamp_proto::note::{Newest, Note};
+use scamp_proto::service::{Caller, Check, Checked, Desk, House, JobBody, Occurrence, Step};
 use scamp_proto::session::{Event, ExchangeId, RecvId, SendId, ServeId};
 use scamp_proto::{CallError, CloseReason, Duplex, End, Header, Instant, SendError, Session};
 
 use scamp_tls::Channel;
 
-use crate::office::{Handler, Notes, Office};
+use crate::office::{Handler, Office};
 use crate::subscription::Inbox;
 use crate::wakers::{Queue, Wakers};
 
@@ -63,7 +64,8 @@ pub(crate) struct State {
     pub(crate) inbox: Option<Inbox>,
     /// Serial number of the newest subscription.
     pub(crate) subscriptions: u64,
-    notes: Notes,
+    peer: Option<SocketAddr>,
+    notes: Newest<Note>,
     closed: Option<CloseReason>,
     pub(crate) wakers: Wakers,
 }
@@ -144,6 +146,7 @@ impl Shared {
         machine: Channel<Session>,
         clock: impl Fn() -> Instant + Send + Sync + 'static,
         office: Arc<Office>,
+        peer: Option<SocketAddr>,
     ) -> Arc<Self> {
         let desk = Desk::new(office.max_per_connection);
         let state = State {
@@ -165,7 +168,8 @@ impl Shared {
             opener: None,
             inbox: None,
             subscriptions: 0,
-            notes: Notes::default(),
+            peer,
+            notes: Newest::default(),
             closed: None,
             wakers: Wakers::default(),
         };
@@ -539,14 +543,14 @@ impl State {
                     }
                 }
             }
-            Event::Note(note) => {
-                let mut note = Some(note);
-                office.with_notes(|notes| note.take().map(|note| notes.push(note)));
-                if let Some(note) = note {
-                    self.notes.push(note);
-                }
+            Event::Note(note) => match office.is_service() {
+                true => office.tell(self.peer, Occurrence::Note(note)),
+                false => self.notes.push(note),
+            },
+            Event::Closed(reason) => {
+                office.tell(self.peer, Occurrence::Closed(reason.clone()));
+                self.close(reason);
             }
-            Event::Closed(reason) => self.close(reason),
             // The desk has taken these.
             Event::Request { .. } | Event::Cancelled(_) => {}
             // An event this face knows nothing of concerns nobody here.

@@ -9,18 +9,23 @@ pub(crate) struct Stop(Mutex<(usize, Option<Waker>)>);
 
 impl Stop {
     pub(crate) fn stop(&self) {
+        self.add(1);
+    }
+
+    /// Wakes the task that waits, for a look at something else.
+    pub(crate) fn wake(&self) {
+        self.add(0);
+    }
+
+    fn add(&self, count: usize) {
         let waker = {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            state.0 += 1;
+            state.0 += count;
             state.1.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 > 0
     }
 
     /// Ready once it was called so often.

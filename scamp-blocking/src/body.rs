@@ -157,6 +157,13 @@ impl Body {
     }
 }
 
+/// A body of nothing, to leave in the place of one that is taken.
+impl Default for Body {
+    fn default() -> Self {
+        Self::whole(Bytes::new())
+    }
+}
+
 impl io::Read for Body {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         if room.is_empty() {

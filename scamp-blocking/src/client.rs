@@ -13,7 +13,7 @@ use scamp_proto::note::Note;
 use scamp_proto::session::{self, ExchangeId, RecvId, RequestOptions, SendId, Session, Side};
 use scamp_proto::wire::RequestHead;
 use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, Header, SendError, limits};
-use scamp_tls::{Channel, ClientTlsCache, Options, Peer, Pin, Tls};
+use scamp_tls::{Channel, ClientTlsCache, Options, Peer, Pin, Tls, TlsVersion};
 
 use crate::actions::Actions;
 use crate::core::{Core, Outcome};
@@ -284,6 +284,11 @@ impl Client {
         self.link.lock().machine.peer().cloned()
     }
 
+    /// The TLS version both ends have agreed on; `None` without TLS.
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        self.link.lock().machine.tls_version()
+    }
+
     /// Takes what is worth a line in a log; at most 256 notes are kept, the newest.
     pub fn notes(&self) -> Vec<Note> {
         self.link.lock().take_notes()
@@ -344,6 +349,14 @@ impl ClientBuilder {
             known: Arc::default(),
             connect_timeout: limits::CONNECT_TIMEOUT,
             actions: Actions::default(),
+        }
+    }
+
+    /// The same for another peer; TLS sessions are remembered together.
+    pub(crate) fn to(&self, pin: Pin) -> Self {
+        Self {
+            pin: Some(pin),
+            ..self.clone()
         }
     }
 

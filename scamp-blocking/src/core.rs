@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 
 use scamp_proto::limits::CLOSE_LINGER;
-use scamp_proto::note::Note;
+use scamp_proto::note::{Newest, Note};
 use scamp_proto::service::{Caller, Checked, Desk, House, JobBody, Step};
 use scamp_proto::session::{Change, Event, ExchangeId, RecvId, SendId, ServeId, Session};
 use scamp_proto::{CloseReason, Duplex, End, ExchangeError, Header, Instant, Outbox};
@@ -47,7 +47,7 @@ pub(crate) struct Core {
     outcomes: BTreeMap<ExchangeId, Option<Outcome>>,
     /// What a subscriber has not taken yet.
     changes: Option<Changes>,
-    notes: VecDeque<Note>,
+    notes: Newest<Note>,
     /// Notifications whose body is being collected.
     notified: BTreeMap<RecvId, Header>,
     serving: BTreeMap<ServeId, Arc<AtomicBool>>,
@@ -105,7 +105,7 @@ impl Core {
             work: Vec::new(),
             outcomes: BTreeMap::new(),
             changes: None,
-            notes: VecDeque::new(),
+            notes: Newest::default(),
             notified: BTreeMap::new(),
             serving: BTreeMap::new(),
             answering: BTreeSet::new(),
@@ -155,7 +155,7 @@ impl Core {
     }
 
     pub(crate) fn take_notes(&mut self) -> Vec<Note> {
-        self.notes.drain(..).collect()
+        self.notes.take()
     }
 
     /// A handler has ended; its request is answered if it was not.
@@ -310,12 +310,7 @@ impl Core {
                 false => self.session().discard(now, body),
             },
             Event::Subscribe { id, .. } => home.welcome(now, self.session(), id),
-            Event::Note(note) => {
-                if self.notes.len() >= NOTES_KEPT {
-                    self.notes.pop_front();
-                }
-                self.notes.push_back(note);
-            }
+            Event::Note(note) => self.notes.push(note),
             Event::Closed(reason) => {
                 self.closed = Some(reason);
                 self.notified.clear();
@@ -414,6 +409,3 @@ const CHANGES_MERGED: usize = 1024 * 1024;
 const MERGED_FROM: usize = 64;
 /// Octets of changes kept for a subscriber; one that falls further behind loses its connection.
 const CHANGES_KEPT: usize = 16 * 1024 * 1024;
-
-/// Notes kept for whoever logs; the oldest go first.
-const NOTES_KEPT: usize = 256;

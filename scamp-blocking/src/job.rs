@@ -76,6 +76,7 @@ impl Work {
 }
 
 /// Something for a thread of the pool. Dropped without having run, it leaves nobody waiting.
+#[expect(clippy::large_enum_variant, reason = "nearly all jobs are handlers")]
 pub(crate) enum Job {
     Run(Running),
     Check(Verifying),

@@ -29,7 +29,7 @@
 //!
 //! # Example
 //!
-//! See [`Client`] and [`Service`], and `examples/hello.rs`.
+//! See [`Client`] and [`Service`], and `examples/hello_blocking.rs`.
 //!
 //! # Platforms
 //!
@@ -47,12 +47,15 @@ mod job;
 mod link;
 mod pool;
 mod reply;
+mod requester;
 mod service;
 mod socket;
 mod subscription;
 mod waiters;
 mod writer;
 
+pub use bytes::Bytes;
+pub use scamp_host;
 pub use scamp_proto;
 pub use scamp_tls;
 
@@ -60,18 +63,22 @@ pub use scamp_proto::auth::{Table, TableState, TicketKeys, VerifiedTicket};
 pub use scamp_proto::connection::Stats;
 pub use scamp_proto::note::Note;
 pub use scamp_proto::service::{
-    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Stats as ServiceStats,
+    Access, Action, ActionError, IntoAction, Limits, Name, NameError, Occurrence, ServiceNote,
+    Stats as ServiceStats,
 };
 pub use scamp_proto::session::{AckPolicy, Change, ExchangeId, RequestOptions};
 pub use scamp_proto::wire::{Header, RemoteError, RequestHead};
 pub use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError, SendError};
-pub use scamp_tls::{Fingerprint, Identity, Peer, Pin};
+pub use scamp_tls::{Fingerprint, Identity, Peer, Pin, TlsVersion};
 
 pub use crate::actions::{Actions, Reply, Request};
 pub use crate::body::{Body, Chunks};
 pub use crate::client::{Client, ClientBuilder};
+pub use scamp_host::{Ask, JsonError, SetupError};
+
 pub use crate::reply::{IncomingReply, PendingReply, Response};
-pub use crate::service::{Occurrence, Service, ServiceBuilder, ServiceHandle, ServiceNote};
+pub use crate::requester::{Requester, RequesterBuilder};
+pub use crate::service::{Service, ServiceBuilder, ServiceHandle};
 pub use crate::socket::{Patience, Socket, Transport};
 pub use crate::subscription::Subscription;
 pub use crate::writer::BodyWriter;

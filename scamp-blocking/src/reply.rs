@@ -43,7 +43,12 @@ pub struct PendingReply {
     /// Whether the request's body is sent on when the reply's is dropped.
     keep_sending: bool,
     open: bool,
+    told: Option<Told>,
 }
+
+/// Who else wants to know what becomes of a request: whether its reply is good, or `None` if it was
+/// given up.
+type Told = Box<dyn FnOnce(Option<Result<(), &CallError>>) + Send>;
 
 impl PendingReply {
     pub(crate) fn new(link: Arc<Link>, id: ExchangeId, keep_sending: bool) -> Self {
@@ -52,7 +57,17 @@ impl PendingReply {
             id,
             keep_sending,
             open: true,
+            told: None,
         }
+    }
+
+    /// Tells somebody what becomes of the request.
+    pub(crate) fn then(
+        mut self,
+        told: impl FnOnce(Option<Result<(), &CallError>>) + Send + 'static,
+    ) -> Self {
+        self.told = Some(Box::new(told));
+        self
     }
 
     /// The request; its number is the request's id.
@@ -68,8 +83,7 @@ impl PendingReply {
     /// [`IncomingReply::error`].
     pub fn wait(mut self) -> Result<IncomingReply, CallError> {
         self.open = false;
-        let outcome = outcome(&self.link, self.id);
-        match outcome {
+        let reply: Result<_, CallError> = match outcome(&self.link, self.id) {
             Outcome::Reply { header, body } => {
                 let exchange = (!self.keep_sending).then_some(self.id);
                 let body = Body::streaming(self.link.clone(), body, exchange);
@@ -78,7 +92,15 @@ impl PendingReply {
             Outcome::Failed(error) => Err(error.into()),
             // Only a subscription is answered so.
             Outcome::Subscribed(_) => Err(BodyError::Cancelled.into()),
+        };
+        if let Some(told) = self.told.take() {
+            let error = match &reply {
+                Ok(reply) => reply.error().map(CallError::from),
+                Err(error) => Some(error.clone()),
+            };
+            told(Some(error.as_ref().map_or(Ok(()), Err)));
         }
+        reply
     }
 }
 
@@ -88,6 +110,10 @@ impl Drop for PendingReply {
             let mut core = self.link.lock();
             core.forget(self.link.now(), self.id);
             core.flush_or_leave();
+            drop(core);
+            if let Some(told) = self.told.take() {
+                told(None);
+            }
         }
     }
 }

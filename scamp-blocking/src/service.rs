@@ -1,6 +1,6 @@
 //! A service: what accepts connections and answers their requests.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -9,18 +9,21 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags};
+use scamp_host::{Presence, SetupError, Site};
+use scamp_proto::CloseReason;
 use scamp_proto::auth::{TableState, TicketKeys};
-use scamp_proto::note::Note;
+use scamp_proto::config::Config;
+use scamp_proto::note::Newest;
 use scamp_proto::service::{
-    Access, ActionError, Guard, IntoAction, Limits, Name, Stats as ServiceStats,
+    Access, ActionError, Guard, IntoAction, Lifecycle, Limits, Name, Occurrence, Order,
+    ServiceNote, Stats as ServiceStats,
 };
 use scamp_proto::session::{self, Session, Side};
 use scamp_proto::wire::RemoteError;
-use scamp_proto::{CloseReason, limits};
 use scamp_tls::{Channel, ConfigError, Fingerprint, Identity, Options, ServerTls, Tls};
 
 use crate::actions::{Actions, Reply, Request};
@@ -62,8 +65,8 @@ use crate::waiters::Key;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Service {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
     shared: Arc<Shared>,
     wake: UnixStream,
 }
@@ -74,14 +77,46 @@ impl Service {
         ServiceBuilder::new(Some(identity))
     }
 
+    /// A service that is found by its actions: its name, key, certificate, addresses and limits are
+    /// those of the configuration. Add actions, then [`build`](ServiceBuilder::build) it.
+    ///
+    /// Tickets are verified with `auth.ticket_verify_key`. Actions that say nothing of who may call
+    /// them are refused to all, unless [`default_access`](ServiceBuilder::default_access) says
+    /// otherwise (T-9).
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] names the key of the configuration, or the file.
+    pub fn from_config(config: &Config, name: &str) -> Result<ServiceBuilder, SetupError> {
+        let site = Site::from_config(config, name)?;
+        let mut builder = ServiceBuilder::new(Some(site.identity().clone()))
+            .name(site.name().clone())
+            .sector(config.bus_default_sector())
+            .session(scamp_host::server_config(config)?)
+            .limits(scamp_host::service_limits(config, files())?)
+            .clock_skew(config.ticket_clock_skew()?);
+        if let Some(keys) = scamp_host::config::ticket_keys(config)? {
+            builder = builder.tickets(keys);
+        }
+        builder.site = Some(site);
+        Ok(builder)
+    }
+
     /// As [`builder`](Self::builder), without TLS: for tests, or inside a tunnel.
     pub fn plain() -> ServiceBuilder {
         ServiceBuilder::new(None)
     }
 
-    /// Where it listens.
+    /// Where it listens; the first of its addresses, if there are several.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        // There is at least one.
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.addresses.first().copied().unwrap_or(any)
+    }
+
+    /// Everywhere it listens (C-10).
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// What clients are to expect; `None` without TLS.
@@ -99,39 +134,30 @@ impl Service {
 
     /// Accepts connections until the service is shut down and its requests have ended.
     ///
-    /// No failure to accept ends it: it tries again after 10 ms, then at growing intervals of up to
-    /// a second (HD-17).
+    /// A service that is announced first says that it leaves, and serves for `service.shutdown_grace`
+    /// more (V-12). No failure to accept ends it: it tries again after 10 ms, then at growing
+    /// intervals of up to a second (HD-17).
     pub fn run(self) {
-        let mut door = Door::new(&self.shared);
-        let mut delay = SHORTEST_DELAY;
-        while !self.shared.is_stopping() {
-            let mut fds = [
-                PollFd::new(&self.wake, PollFlags::IN),
-                PollFd::new(&self.listener, PollFlags::IN),
-            ];
-            // Without news this was for nothing, and with an error accepting fails as well.
-            let _ = wait_for(&mut fds, None);
-            match door.accept_all(&self.listener) {
-                Ok(()) => delay = SHORTEST_DELAY,
-                Err(error) => {
-                    self.shared
-                        .tell(None, Occurrence::AcceptFailed(error.to_string()));
-                    // What a connection leaves behind when it goes may be what is missing.
-                    self.shared.wait_gone(delay);
-                    delay = (delay * 2).min(LONGEST_DELAY);
-                }
-            }
+        let Self {
+            listeners,
+            shared,
+            wake,
+            ..
+        } = self;
+        let mut running = Running::new(&shared, listeners, &wake);
+        while running.settle() {
+            running.wait();
         }
-        drop(self.listener);
-        drop(door);
-        self.shared.drain();
+        for link in shared.links() {
+            link.cut();
+        }
     }
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
@@ -150,6 +176,7 @@ pub struct ServiceBuilder {
     has_queue_depth: bool,
     has_documentation: bool,
     documents_all: bool,
+    site: Option<Site>,
 }
 
 impl ServiceBuilder {
@@ -169,6 +196,7 @@ impl ServiceBuilder {
             has_queue_depth: true,
             has_documentation: true,
             documents_all: false,
+            site: None,
         }
     }
 
@@ -328,17 +356,51 @@ impl ServiceBuilder {
     /// # Errors
     ///
     /// As [`bind`](Self::bind).
-    pub fn listen(self, listener: TcpListener) -> io::Result<Service> {
-        listener.set_nonblocking(true)?;
-        let (wake, waker) = UnixStream::pair()?;
-        waker.set_nonblocking(true)?;
-        let fault =
-            |error: ConfigError| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
-        let mut actions = self.actions;
+    pub fn listen(mut self, listener: TcpListener) -> io::Result<Service> {
+        let actions = self.finish_actions();
+        self.start(actions, vec![listener], None)
+    }
+
+    /// Listens where the configuration says, to be announced once it runs; for a service made by
+    /// [`Service::from_config`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: no free port, no socket, actions that cannot be announced, TLS settings that
+    /// cannot work together, or nothing that says where to listen.
+    pub fn build(mut self) -> Result<Service, SetupError> {
+        let site = self.site.take().ok_or(SetupError::NoAddress)?;
+        let actions = self.finish_actions();
+        let (listeners, presence) = site.open(actions.table().iter())?;
+        Ok(self.start(actions, listeners, Some(presence))?)
+    }
+
+    /// All actions, with those that are built in.
+    fn finish_actions(&mut self) -> Actions {
+        let mut actions = std::mem::take(&mut self.actions);
         actions.build_in(
             self.name.as_ref().filter(|_| self.has_queue_depth),
             self.has_documentation.then_some(self.documents_all),
         );
+        actions
+    }
+
+    fn start(
+        self,
+        actions: Actions,
+        listeners: Vec<TcpListener>,
+        presence: Option<Presence>,
+    ) -> io::Result<Service> {
+        let mut addresses = Vec::new();
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+            addresses.push(listener.local_addr()?);
+        }
+        let (wake, waker) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        let fault =
+            |error: ConfigError| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
         let tls = match (self.identity, self.tls) {
             (None, _) => None,
             (Some(identity), None) => Some(ServerTls::new(identity)),
@@ -350,7 +412,6 @@ impl ServiceBuilder {
         home.max_active = self.limits.max_requests_per_connection;
         home.max_requests = self.limits.max_requests;
         home.max_body = self.session.connection.max_body;
-        let address = listener.local_addr()?;
         let shared = Arc::new_cyclic(|shared: &Weak<Shared>| {
             let all = shared.clone();
             let links: Links =
@@ -364,8 +425,10 @@ impl ServiceBuilder {
                 limits: self.limits,
                 stage: Mutex::default(),
                 gone: Condvar::new(),
-                stop: AtomicBool::new(false),
-                hurry: AtomicBool::new(false),
+                stops: AtomicUsize::new(0),
+                suspended: AtomicBool::new(false),
+                refuses: AtomicBool::new(false),
+                presence,
                 waker,
                 held: AtomicUsize::new(0),
                 open: AtomicUsize::new(0),
@@ -377,8 +440,8 @@ impl ServiceBuilder {
             }
         });
         Ok(Service {
-            address,
-            listener,
+            addresses,
+            listeners,
             shared,
             wake,
         })
@@ -402,18 +465,42 @@ pub struct ServiceHandle {
 
 impl ServiceHandle {
     /// Ends the service: it accepts nothing more, refuses new requests as certainly not processed,
-    /// and lets those in progress end for up to [`Limits::shutdown_drain`]. Told twice, it does not wait for
-    /// them (V-12).
+    /// and lets those in progress end for up to [`Limits::shutdown_drain`]. Told twice, it does not
+    /// wait for them, and told three times, for nothing (V-12).
     pub fn shutdown(&self) {
-        let shared = &self.shared;
-        if shared.stop.swap(true, Ordering::SeqCst) {
-            shared.hurry.store(true, Ordering::SeqCst);
+        self.shared.stops.fetch_add(1, Ordering::SeqCst);
+        self.shared.wake();
+    }
+
+    /// Announces that the service wants no requests; those that come are served all the same (V-13).
+    pub fn suspend(&self) {
+        self.shared.suspended.store(true, Ordering::SeqCst);
+        self.shared.wake();
+    }
+
+    /// Announces that the service wants requests again.
+    pub fn resume(&self) {
+        self.shared.suspended.store(false, Ordering::SeqCst);
+        self.shared.wake();
+    }
+
+    /// Announces how much of the requests the service wants, compared with others; 1 at first.
+    pub fn set_weight(&self, weight: u32) {
+        if let Some(presence) = &self.shared.presence {
+            presence.set_weight(weight);
         }
-        // Dropped octets do not matter: one is enough.
-        let _ = io::Write::write(&mut &shared.waker, b".");
-        // Under the lock, so that nobody is between asking and waiting.
-        drop(shared.stage());
-        shared.gone.notify_all();
+    }
+
+    /// What it is called on the bus: its name, and letters that differ in each process (V-3); `None`
+    /// for a service that is not announced.
+    pub fn identity(&self) -> Option<&str> {
+        self.shared.presence.as_ref().map(Presence::identity)
+    }
+
+    /// Takes what is worth a line in a log about announcing; the newest 256 are kept.
+    pub fn presence_notes(&self) -> Vec<String> {
+        let presence = self.shared.presence.as_ref();
+        presence.map(Presence::notes).unwrap_or_default()
     }
 
     /// Sets a key of a topic to a JSON value, or removes it with `null`, and tells subscribers.
@@ -460,7 +547,7 @@ impl ServiceHandle {
             bytes_in: octets_in,
             bytes_out: octets_out,
             protocol_errors: shared.protocol_errors.load(Ordering::Relaxed),
-            announcements_sent: 0,
+            announcements_sent: shared.presence.as_ref().map_or(0, Presence::sent),
             connections_refused: shared.refused.load(Ordering::Relaxed),
             handshakes: shared.stage().handshakes.len(),
             memory: shared.held.load(Ordering::Relaxed),
@@ -474,7 +561,7 @@ impl ServiceHandle {
 
     /// Takes what is worth a line in a log; at most 1024 are kept, the newest.
     pub fn notes(&self) -> Vec<ServiceNote> {
-        self.shared.stage().notes.drain(..).collect()
+        self.shared.stage().notes.take()
     }
 }
 
@@ -486,29 +573,6 @@ impl fmt::Debug for ServiceHandle {
     }
 }
 
-/// Something worth a line in a log.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ServiceNote {
-    /// Whose connection it is about.
-    pub peer: Option<SocketAddr>,
-    /// What happened.
-    pub what: Occurrence,
-}
-
-/// The things a [`ServiceNote`] can tell.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Occurrence {
-    /// A connection could not be accepted, or not be given a thread; the system's own words.
-    AcceptFailed(String),
-    /// A connection ended.
-    Closed(CloseReason),
-    /// A connection handled something odd.
-    Note(Note),
-    /// A connection was closed at once, since there are too many.
-    Refused,
-}
-
 /// What the threads of a service share.
 struct Shared {
     home: Arc<Home>,
@@ -518,9 +582,14 @@ struct Shared {
     stage: Mutex<Stage>,
     /// Told whenever a connection has gone.
     gone: Condvar,
-    stop: AtomicBool,
-    /// Whether requests in progress are not waited for.
-    hurry: AtomicBool,
+    /// How often shutting down was asked for.
+    stops: AtomicUsize,
+    /// Whether weight 0 is announced (V-13).
+    suspended: AtomicBool,
+    /// Whether connections are no longer taken, and those that come all the same are drained.
+    refuses: AtomicBool,
+    /// Its place on the bus, if it is announced.
+    presence: Option<Presence>,
     waker: UnixStream,
     /// Octets held for all connections together, as of each one's last turn.
     held: AtomicUsize,
@@ -537,7 +606,7 @@ struct Stage {
     links: BTreeMap<u64, Weak<Link>>,
     next: u64,
     handshakes: Handshakes,
-    notes: VecDeque<ServiceNote>,
+    notes: Newest<ServiceNote>,
 }
 
 impl Shared {
@@ -546,8 +615,17 @@ impl Shared {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+    fn is_refusing(&self) -> bool {
+        self.refuses.load(Ordering::SeqCst)
+    }
+
+    /// Has the thread that runs the service look at what has changed.
+    fn wake(&self) {
+        // Dropped octets do not matter: one is enough.
+        let _ = io::Write::write(&mut &self.waker, b".");
+        // Under the lock, so that nobody is between asking and waiting.
+        drop(self.stage());
+        self.gone.notify_all();
     }
 
     fn links(&self) -> Vec<Arc<Link>> {
@@ -556,11 +634,7 @@ impl Shared {
     }
 
     fn tell(&self, peer: Option<SocketAddr>, what: Occurrence) {
-        let mut stage = self.stage();
-        if stage.notes.len() >= NOTES_KEPT {
-            stage.notes.pop_front();
-        }
-        stage.notes.push_back(ServiceNote { peer, what });
+        self.stage().notes.push(ServiceNote { peer, what });
     }
 
     /// Whether one more connection would be one too many (HD-17, HD-26).
@@ -610,7 +684,7 @@ impl Shared {
             _gone: Gone(self.clone()),
         };
         // Shut down while it was being taken in, it is drained like the others.
-        if self.is_stopping() {
+        if self.is_refusing() {
             connection.drain();
         }
         // Without a thread the connection is dropped, and with it all trace of it (F-17).
@@ -621,48 +695,10 @@ impl Shared {
             .map(drop)
     }
 
-    /// Ends all connections in order (V-12).
-    fn drain(&self) {
-        for link in self.links() {
-            drain(&link);
-        }
-        let until = Instant::now() + self.limits.shutdown_drain;
-        self.wait_empty(until, || self.hurry.load(Ordering::SeqCst));
-        for link in self.links() {
-            let mut core = link.lock();
-            let now = link.now();
-            for send in std::mem::take(&mut core.answering) {
-                // It may have ended meanwhile.
-                let _ = core.session().fail(now, send, "service shutting down");
-            }
-            core.session().close(now);
-            core.flush_or_leave();
-        }
-        self.wait_empty(Instant::now() + limits::CLOSE_LINGER, || false);
-        for link in self.links() {
-            link.cut();
-        }
-    }
-
-    /// Waits until no connection is left, looking after deadlines that closing has set.
-    fn wait_empty(&self, until: Instant, is_over: impl Fn() -> bool) {
-        let mut stage = self.stage();
-        while !stage.links.is_empty() && !is_over() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.gone.wait_timeout(stage, left.min(TEND));
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
-            self.links().iter().for_each(|link| link.tend());
-            stage = self.stage();
-        }
-    }
-
     /// Waits until a connection has gone, or the service is told to end, or the time is up.
     fn wait_gone(&self, longest: Duration) {
         let stage = self.stage();
-        if !self.is_stopping() {
+        if !self.is_refusing() {
             // Woken for nothing, its caller only tries in vain.
             drop(self.gone.wait_timeout(stage, longest));
         }
@@ -673,6 +709,169 @@ fn drain(link: &Link) {
     let mut core = link.lock();
     core.session().drain(link.now());
     core.flush_or_leave();
+}
+
+/// A service that runs: its listeners, and the machine that says when to do what (V-12).
+struct Running<'a> {
+    shared: &'a Arc<Shared>,
+    listeners: Vec<TcpListener>,
+    wake: &'a UnixStream,
+    door: Door<'a>,
+    life: Lifecycle,
+    stops: usize,
+    /// Whether connections are being drained.
+    leaving: bool,
+    /// How long the next failure to accept is waited out.
+    delay: Duration,
+}
+
+impl<'a> Running<'a> {
+    fn new(shared: &'a Arc<Shared>, listeners: Vec<TcpListener>, wake: &'a UnixStream) -> Self {
+        let mut life =
+            Lifecycle::new(shared.presence.is_some()).drain(shared.limits.shutdown_drain);
+        if let Some(presence) = &shared.presence {
+            life = life.grace(presence.grace());
+        }
+        life.listening(shared.home.clock.now());
+        Self {
+            shared,
+            listeners,
+            wake,
+            door: Door::new(shared),
+            life,
+            stops: 0,
+            leaving: false,
+            delay: SHORTEST_DELAY,
+        }
+    }
+
+    /// Tells the machine what has happened and does what it says; `false` when all is over.
+    fn settle(&mut self) -> bool {
+        loop {
+            self.tell();
+            match self.life.poll_order() {
+                None => return true,
+                Some(Order::Return) => return false,
+                Some(order) => self.perform(order),
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        let shared = self.shared;
+        let now = shared.home.clock.now();
+        while self.stops < shared.stops.load(Ordering::SeqCst) {
+            self.stops += 1;
+            self.life.shutdown(now);
+        }
+        match shared.suspended.load(Ordering::SeqCst) {
+            true => self.life.suspend(),
+            false => self.life.resume(),
+        }
+        if self.leaving && shared.stage().links.is_empty() {
+            self.life.closed(now);
+        }
+        if shared.presence.as_ref().is_some_and(Presence::has_left) {
+            self.life.left();
+        }
+        self.life.handle_timeout(now);
+    }
+
+    fn perform(&mut self, order: Order) {
+        let shared = self.shared;
+        if let Some(presence) = &shared.presence {
+            if order == Order::Leave {
+                let shared = Arc::downgrade(shared);
+                presence.when_left(move || {
+                    if let Some(shared) = shared.upgrade() {
+                        shared.wake();
+                    }
+                });
+            }
+            presence.perform(order);
+        }
+        match order {
+            Order::StopListening => {
+                shared.refuses.store(true, Ordering::SeqCst);
+                self.listeners.clear();
+                self.door.spare = None;
+            }
+            Order::Refuse => {
+                self.leaving = true;
+                shared.links().iter().for_each(|link| drain(link));
+            }
+            Order::CutReplies => {
+                for link in shared.links() {
+                    let mut core = link.lock();
+                    let now = link.now();
+                    for send in std::mem::take(&mut core.answering) {
+                        // It may have ended meanwhile.
+                        let _ = core.session().fail(now, send, "service shutting down");
+                    }
+                    core.flush_or_leave();
+                }
+            }
+            Order::Close => {
+                for link in shared.links() {
+                    let mut core = link.lock();
+                    core.session().close(link.now());
+                    core.flush_or_leave();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits for connections, or for whatever the machine waits for.
+    fn wait(&mut self) {
+        let due = self.life.poll_timeout();
+        let patience = due.map(|at| at - self.shared.home.clock.now());
+        match self.listeners.is_empty() {
+            true => self.wait_for_end(patience),
+            false => self.wait_at_doors(patience),
+        }
+    }
+
+    fn wait_at_doors(&mut self, patience: Option<Duration>) {
+        let mut fds = vec![PollFd::new(self.wake, PollFlags::IN)];
+        let listeners = self.listeners.iter();
+        fds.extend(listeners.map(|listener| PollFd::new(listener, PollFlags::IN)));
+        // Without news this was for nothing, and with an error accepting fails as well.
+        let _ = wait_for(&mut fds, patience);
+        drop(fds);
+        self.hear();
+        for listener in &self.listeners {
+            match self.door.accept_all(listener) {
+                Ok(()) => self.delay = SHORTEST_DELAY,
+                Err(error) => {
+                    self.shared
+                        .tell(None, Occurrence::AcceptFailed(error.to_string()));
+                    // What a connection leaves behind when it goes may be what is missing.
+                    self.shared.wait_gone(self.delay);
+                    self.delay = (self.delay * 2).min(LONGEST_DELAY);
+                }
+            }
+        }
+    }
+
+    /// Takes what called it awake.
+    fn hear(&self) {
+        let mut heard = [0; 16];
+        while io::Read::read(&mut &*self.wake, &mut heard).is_ok_and(|count| count > 0) {}
+    }
+
+    /// Waits for connections to go, looking after deadlines that closing has set.
+    fn wait_for_end(&self, patience: Option<Duration>) {
+        let shared = self.shared;
+        let stage = shared.stage();
+        // Nobody may have been told between being asked and here.
+        if self.stops == shared.stops.load(Ordering::SeqCst) {
+            let patience = patience.unwrap_or(TEND).min(TEND);
+            let waited = shared.gone.wait_timeout(stage, patience);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+        shared.links().iter().for_each(|link| link.tend());
+    }
 }
 
 /// Takes connections in.
@@ -701,7 +900,7 @@ impl<'a> Door<'a> {
     /// Accepts what waits. An error is worth waiting a while.
     fn accept_all(&mut self, listener: &TcpListener) -> io::Result<()> {
         self.hold_spare();
-        while !self.shared.is_stopping() {
+        while !self.shared.is_refusing() {
             match listener.accept() {
                 Ok((stream, address)) => self.admit(stream, address)?,
                 Err(error) => match error.kind() {
@@ -873,6 +1072,3 @@ const TEND: Duration = Duration::from_millis(100);
 
 /// What a connection may hold however little memory there is, in octets (HD-26).
 const LEAST_SHARE: usize = 256 * 1024;
-
-/// Notes kept for whoever logs; the oldest go first.
-const NOTES_KEPT: usize = 1024;

@@ -120,10 +120,13 @@ impl io::Write for BodyWriter {
         Ok(taken.len())
     }
 
-    /// Hands over what was written. In a client, returns when the socket has taken it.
+    /// Hands over what was written, and returns when the socket has taken it, as far as the peer's
+    /// window goes.
     fn flush(&mut self) -> io::Result<()> {
         let chunk = self.chunk.split().freeze();
-        self.send(chunk).map_err(io_error)
+        self.send(chunk).map_err(io_error)?;
+        self.link.lock().wait_flushed();
+        Ok(())
     }
 }
 

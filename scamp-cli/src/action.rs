@@ -10,6 +10,8 @@ pub(crate) struct Action {
     pub(crate) sector: String,
     pub(crate) name: String,
     pub(crate) version: u32,
+    /// Whether the sector was written, and not only is the default.
+    pub(crate) has_sector: bool,
 }
 
 impl Action {
@@ -23,6 +25,7 @@ impl Action {
             sector: sector.to_owned(),
             name: action.name().to_owned(),
             version: action.version(),
+            has_sector: text.contains(':'),
         })
     }
 }

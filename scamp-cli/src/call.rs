@@ -2,32 +2,36 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use clap::{ArgGroup, Args, CommandFactory, error::ErrorKind};
-use scamp_blocking::{Body, BodyWriter, CallError, Client, ExchangeError, Pin, RequestHead};
-use scamp_blocking::{CloseReason, Fingerprint, RequestOptions};
-use scamp_proto::error::Loss;
-use scamp_proto::limits::{COLLECTED_BODY, CONNECT_TIMEOUT};
-use scamp_proto::wire::Field;
+use clap::{ArgGroup, Args};
+use scamp_blocking::{
+    Body, BodyWriter, CallError, IncomingReply, Pin, RequestHead, RequestOptions,
+};
+use scamp_proto::limits::COLLECTED_BODY;
 
 use crate::action::Action;
-use crate::arguments::Arguments;
-use crate::certificate;
-use crate::failure::{Exit, Failure};
+use crate::asking::Asking;
+use crate::failure::Failure;
+use crate::finder::Finder;
 use crate::json::{self, Object};
-use crate::terminal::{Terminal, written};
+use crate::peer::{self, Peer};
+use crate::settings::Settings;
+use crate::terminal::{FIELD, Terminal, outside, written};
 
 /// Send one request; the reply's body goes to standard output
+///
+/// The service is found by the action's name, as the configuration says; --connect says where it is
+/// instead. On a bus of this machine alone, one that is not there yet is waited for: for two announce
+/// intervals and a second.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("trust"))]
 pub(crate) struct Call {
-    /// What to call: `Name.space.verb`, optionally with `~VERSION`
+    /// What to call: `[SECTOR:]Name.space.verb[~VERSION]`
     #[arg(value_parser = Action::parse)]
     action: Action,
     /// The request's body; `@FILE` reads a file, `-` standard input. Without it, standard input is
@@ -37,54 +41,57 @@ pub(crate) struct Call {
     /// The same, as an option
     #[arg(long, value_name = "DATA", conflicts_with = "data", hide = true)]
     body: Option<String>,
-    /// The service's address
-    #[arg(long, value_name = "HOST:PORT", requires = "trust")]
-    connect: Option<String>,
-    /// Talk to the service only if its certificate has this fingerprint
-    #[arg(long, value_name = "FP", group = "trust", requires = "connect")]
-    fingerprint: Option<Fingerprint>,
-    /// Talk to the service only if it has this certificate
-    #[arg(long, value_name = "FILE", group = "trust", requires = "connect")]
-    certificate: Option<PathBuf>,
-    /// Talk to whoever answers: for diagnosis and tests only
-    #[arg(long, group = "trust", requires = "connect")]
-    any_certificate: bool,
-    /// How the body is to be understood
-    #[arg(long, default_value = "json")]
-    envelope: String,
-    /// The ticket that says who asks; `@FILE` reads it from a file
-    #[arg(long, value_name = "TICKET")]
-    ticket: Option<String>,
-    /// The client the request is made for
-    #[arg(long, value_name = "NUMBER")]
-    client_id: Option<u64>,
-    /// A field of the request's header: `key=text`, or `key:=JSON`; may be repeated
-    #[arg(short = 'H', long = "header", value_name = "KEY=VALUE", value_parser = Extra::parse)]
-    headers: Vec<Extra>,
-    /// How long it may take, connecting and the reply included: `2s`, `500ms`, `1m`
-    #[arg(long, value_name = "TIME", value_parser = span)]
-    timeout: Option<Duration>,
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    peer: Peer,
     /// Print the reply's header on standard error
     #[arg(long)]
     show_header: bool,
     /// Pass on every piece at once, both ways; the timeout ends with the reply's header
     #[arg(long, conflicts_with = "json")]
     stream: bool,
+    /// Send nothing: print which instance would be asked, and why the others would not
+    #[arg(long, conflicts_with = "connect")]
+    dry_run: bool,
 }
 
 impl Call {
-    pub(crate) fn run(&self, terminal: Terminal) -> Result<(), Failure> {
-        let Some(address) = &self.connect else {
-            return Err(no_address());
-        };
+    pub(crate) fn run(&self, terminal: Terminal, settings: &Settings) -> Result<(), Failure> {
+        if self.dry_run {
+            let finder = Finder::open(terminal, settings)?;
+            return self.asking.dry_run(terminal, &self.action, &finder);
+        }
         // Everything that can be wrong on this side, before anybody is disturbed.
-        let pin = self.pin()?;
-        let head = self.head()?;
-        let source = Source::open(self.data.as_deref().or(self.body.as_deref()))?;
-        crate::interrupt::ends_the_process()?;
+        let head = self.asking.head(&self.action)?;
+        let source = || Source::open(self.data.as_deref().or(self.body.as_deref()));
+        match &self.peer.connect {
+            Some(address) => {
+                let pin = self.peer.pin()?;
+                let source = source()?;
+                crate::interrupt::ends_the_process()?;
+                self.directly(terminal, address, pin, head, source)
+            }
+            None => {
+                let source = source()?;
+                let finder = Finder::open(terminal, settings)?;
+                crate::interrupt::ends_the_process()?;
+                self.by_name(terminal, &finder, &head, source)
+            }
+        }
+    }
 
+    fn directly(
+        &self,
+        terminal: Terminal,
+        address: &str,
+        pin: Pin,
+        head: RequestHead<'static>,
+        source: Source,
+    ) -> Result<(), Failure> {
         let begun = Instant::now();
-        let client = self.connect(address, pin)?;
+        let timeout = self.asking.timeout;
+        let client = peer::connect(address, pin, timeout)?;
         if let Some(peer) = client.peer() {
             let fingerprint = peer.fingerprint();
             let taken = begun.elapsed();
@@ -93,16 +100,13 @@ impl Call {
             ));
         }
         let options = RequestOptions {
-            timeout: self.timeout.map(|all| all.saturating_sub(begun.elapsed())),
-            timeout_covers_body: self.timeout.is_some() && !self.stream,
+            timeout: timeout.map(|all| all.saturating_sub(begun.elapsed())),
+            timeout_covers_body: timeout.is_some() && !self.stream,
             ..RequestOptions::default()
         };
         let (writer, pending) = client.request(head, &options)?;
         let sender = Sender::start(source, writer, self.stream);
-        let outcome = pending
-            .wait()
-            .map_err(Failure::from)
-            .and_then(|reply| self.receive(terminal, begun, reply));
+        let outcome = self.receive(terminal, begun, pending.wait());
         terminal.detail(&format!("took {:.1?}", begun.elapsed()));
         for note in client.notes() {
             terminal.detail(&format!("noted: {}", note.what));
@@ -110,74 +114,66 @@ impl Call {
         // The body's thread may still wait for its source; what is left to say is said without it.
         client.close();
         // What went wrong here comes before what it led to there.
-        match sender.failure() {
-            Some(failure) => Err(failure),
-            None => outcome,
-        }
+        sender.failure().map_or(outcome, Err)
     }
 
-    fn connect(&self, address: &str, pin: Pin) -> Result<Client, Failure> {
-        let limit = self.timeout.unwrap_or(CONNECT_TIMEOUT).min(CONNECT_TIMEOUT);
-        let connected = Client::builder(pin).connect_timeout(limit).connect(address);
-        connected.map_err(|error| match &error {
-            // The caller's deadline covers connecting (S-21); our own limit is another matter.
-            CallError::NoReply(ExchangeError::NotEstablished(CloseReason::Lost(
-                Loss::ConnectTimeout(_),
-            ))) if self.timeout.is_some_and(|all| all <= CONNECT_TIMEOUT) => Failure {
-                exit: Exit::Timeout,
-                ..Failure::from(error)
-            },
-            _ => Failure::from(error),
-        })
-    }
-
-    fn pin(&self) -> Result<Pin, Failure> {
-        if let Some(fingerprint) = self.fingerprint {
-            return Ok(Pin::Fingerprint(fingerprint));
-        }
-        if let Some(file) = &self.certificate {
-            let first = certificate::load(file)?.into_iter().next();
-            return Ok(Pin::Certificate(
-                first.expect("a loaded file has a certificate"),
-            ));
-        }
-        Ok(Pin::AnyCertificate)
-    }
-
-    fn head(&self) -> Result<RequestHead<'static>, Failure> {
-        let mut head = RequestHead::new(self.action.name.clone())
-            .version(self.action.version)
-            .envelope(self.envelope.clone());
-        if let Some(ticket) = &self.ticket {
-            head = head.ticket(match ticket.strip_prefix('@') {
-                Some(file) => secret(Path::new(file))?,
-                None => ticket.clone(),
-            });
-        }
-        head.client_id = self.client_id;
-        for Extra { name, json } in &self.headers {
-            let text = || serde_json::from_str::<String>(json).unwrap_or_else(|_| json.clone());
-            head = match name.as_str() {
-                "ticket" => head.ticket(text()),
-                "identifying_token" => head.identifying_token(text()),
-                "terminal" => head.terminal(text()),
-                "client_id" => {
-                    let number = text().parse();
-                    let bad = |_| Failure::usage("-H client_id: not a number");
-                    head.client_id(number.map_err(bad)?)
-                }
-                _ => head.extra(name.clone(), json.clone()),
+    fn by_name(
+        &self,
+        terminal: Terminal,
+        finder: &Finder,
+        head: &RequestHead<'static>,
+        mut source: Source,
+    ) -> Result<(), Failure> {
+        let begun = Instant::now();
+        let limit = self.asking.timeout;
+        let ask = || {
+            let ask = self.asking.ask(&self.action, head.clone());
+            match limit {
+                Some(all) => ask.timeout(all.saturating_sub(begun.elapsed())),
+                None => ask,
+            }
+        };
+        // A body that is all there can be sent again (S-32); until it is sent, the requester sees to
+        // further attempts by itself.
+        let mut again = match &source {
+            Source::Text(text) => Some(text.clone()),
+            Source::Reader { .. } => None,
+        };
+        let (reply, sender) = loop {
+            let request = || finder.requester.request(ask());
+            let (writer, pending) = finder.patiently(terminal, limit, request)?;
+            let sender = Sender::start(source, writer, self.stream);
+            let reply = pending.wait();
+            let error = match &reply {
+                Ok(reply) => reply.error().map(CallError::from),
+                Err(error) => Some(error.clone()),
             };
-        }
-        Ok(head)
+            match (error, again.take()) {
+                (Some(error), Some(text))
+                    if self.asking.may_repeat(&self.action, finder, &error) =>
+                {
+                    terminal.detail(&format!(
+                        "{}; asking once more",
+                        outside(&error.to_string(), FIELD)
+                    ));
+                    source = Source::Text(text);
+                }
+                _ => break (reply, sender),
+            }
+        };
+        let outcome = self.receive(terminal, begun, reply);
+        terminal.detail(&format!("took {:.1?}", begun.elapsed()));
+        finder.tell_notes(terminal);
+        sender.failure().map_or(outcome, Err)
     }
 
     fn receive(
         &self,
         terminal: Terminal,
         begun: Instant,
-        reply: scamp_blocking::IncomingReply,
+        reply: Result<IncomingReply, CallError>,
     ) -> Result<(), Failure> {
+        let reply = reply?;
         let header = json::one_line(reply.header.as_json());
         if self.show_header {
             terminal.always(&header);
@@ -203,17 +199,6 @@ impl Call {
         object.seconds("seconds", begun.elapsed());
         terminal.data(&object.end())
     }
-}
-
-/// The error for a command line without `--connect`.
-fn no_address() -> Failure {
-    let text = "call needs --connect HOST:PORT: this version does not look services up";
-    let mut command = Arguments::command();
-    command.build();
-    let call = command.find_subcommand_mut("call").expect("it is a verb");
-    // Whoever reads it may have gone, which changes nothing.
-    let _ = call.error(ErrorKind::MissingRequiredArgument, text).print();
-    Failure::new(Exit::Usage, "")
 }
 
 /// Shows a body as what it is: JSON, text, or octets.
@@ -248,73 +233,6 @@ fn print(body: Body, at_once: bool) -> Result<u64, Failure> {
     }
     out.flush().map_err(|error| written(&error))?;
     Ok(octets)
-}
-
-/// A header field given on the command line.
-#[derive(Clone, Debug)]
-struct Extra {
-    name: String,
-    json: String,
-}
-
-impl Extra {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or("expected key=text or key:=JSON")?;
-        let (name, json) = match name.strip_suffix(':') {
-            Some(name) => {
-                let valid = serde_json::from_str::<serde::de::IgnoredAny>(value);
-                valid.map_err(|error| format!("the value after := is not JSON: {error}"))?;
-                (name, json::one_line(value))
-            }
-            None => (name, json::string(value)),
-        };
-        let own = ["ticket", "identifying_token", "terminal", "client_id"];
-        if name.is_empty() {
-            return Err("the key is empty".to_owned());
-        }
-        if Field::ALL.iter().any(|field| field.name() == name) && !own.contains(&name) {
-            return Err(format!(
-                "{name} has an option of its own, or is not for requests"
-            ));
-        }
-        Ok(Self {
-            name: name.to_owned(),
-            json,
-        })
-    }
-}
-
-/// A time on the command line: seconds, or a number with `ms`, `s` or `m`.
-pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        _ => return Err("the units are ms, s and m".to_owned()),
-    };
-    let plain = digits
-        .bytes()
-        .all(|octet| octet.is_ascii_digit() || octet == b'.');
-    let number: Option<f64> = digits.parse().ok().filter(|_| plain);
-    let seconds = number.ok_or("not a time: expected 2s, 500ms or 1m")? * unit;
-    match (0.001..=DAY).contains(&seconds) {
-        true => Ok(Duration::from_secs_f64(seconds)),
-        false => Err("a time is from 1ms to 1440m".to_owned()),
-    }
-}
-
-/// The longest timeout, in seconds; action flags know none longer either (S-21).
-const DAY: f64 = 86_400.0;
-
-/// A ticket from a file, without the white space around it.
-fn secret(file: &Path) -> Result<String, Failure> {
-    let octets = certificate::read(file)?;
-    let text = String::from_utf8(octets)
-        .map_err(|_| Failure::local(format!("{}: not text", file.display())))?;
-    Ok(text.trim().to_owned())
 }
 
 /// Where a request's body comes from.
@@ -417,41 +335,6 @@ const PIECE: usize = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// cli.md: `--timeout 2s`; K-4: a number alone is seconds.
-    #[test]
-    fn times() {
-        assert_eq!(span("2s"), Ok(Duration::from_secs(2)));
-        assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(span("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(span("1m"), Ok(Duration::from_secs(60)));
-        for bad in [
-            "", "s", "0", "-1s", "2h", "1e9", "inf", "NaN", "2 s", "1441m", "1.2.3s",
-        ] {
-            assert!(span(bad).is_err(), "{bad}");
-        }
-    }
-
-    /// H-10: the fields the request writes itself cannot be given twice.
-    #[test]
-    fn extras() {
-        let parse = |text| Extra::parse(text).map(|extra| (extra.name, extra.json));
-        assert_eq!(parse("a=b=c"), Ok(("a".into(), "\"b=c\"".into())));
-        assert_eq!(parse("a:={\"n\": 1}"), Ok(("a".into(), "{\"n\":1}".into())));
-        assert_eq!(parse("ticket=x"), Ok(("ticket".into(), "\"x\"".into())));
-        for bad in [
-            "a",
-            "=x",
-            ":=1",
-            "a:=x",
-            "type=x",
-            "request_id:=1",
-            "action=x",
-            "error=x",
-        ] {
-            assert!(Extra::parse(bad).is_err(), "{bad}");
-        }
-    }
 
     /// `--json` shows a body as what it is.
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use scamp_tls::Identity;
 use scamp_tls::rustls::pki_types::CertificateDer;
 use scamp_tls::rustls::pki_types::pem::PemObject;
 
@@ -17,6 +18,11 @@ pub(crate) fn load(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure>
 
 /// A whole file of at most [`LIMIT`] octets. `-` is standard input.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    read_up_to(file, LIMIT)
+}
+
+/// A whole file of at most `limit` octets. `-` is standard input.
+pub(crate) fn read_up_to(file: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let failed = |error: io::Error| Failure::file(file.display(), &error);
     let mut octets = Vec::new();
     let input: Box<dyn Read> = match file.as_os_str() == "-" {
@@ -24,14 +30,23 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
         false => Box::new(File::open(file).map_err(failed)?),
     };
     input
-        .take(LIMIT + 1)
+        .take(limit + 1)
         .read_to_end(&mut octets)
         .map_err(failed)?;
-    if octets.len() as u64 > LIMIT {
-        let text = format!("{}: more than {LIMIT} octets", file.display());
+    if octets.len() as u64 > limit {
+        let text = format!("{}: more than {limit} octets", file.display());
         return Err(Failure::local(text));
     }
     Ok(octets)
+}
+
+/// The certificate and the key in these files, which belong together.
+pub(crate) fn identity(key: &Path, cert: &Path) -> Result<Identity, Failure> {
+    let (key_pem, cert_pem) = (read(key)?, read(cert)?);
+    Identity::from_pem(cert_pem, key_pem).map_err(|error| {
+        let (key, cert) = (key.display(), cert.display());
+        Failure::local(format!("{key}, {cert}: {error}"))
+    })
 }
 
 /// Octets of a certificate, key or ticket file; a long chain has about 20 000.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use scamp_blocking::{CallError, Client, Fingerprint, Pin, RequestOptions, ServiceHandle};
-use scamp_tls::{Options, Versions};
 use sha1::{Digest, Sha1};
 
 use crate::failure::{Exit, Failure};
@@ -84,18 +83,14 @@ impl Demo {
         handle: &ServiceHandle,
     ) -> Result<(), Failure> {
         refused(show, address)?;
-        // Only 1.3 is offered, so that is what was agreed on.
-        let client = Client::builder(Pin::Fingerprint(fingerprint))
-            .tls(Options::default().versions(Versions::Tls13))
-            .connect(address)?;
-        show.step(
-            "connect",
-            "TLS 1.3, the fingerprint is the one expected",
-            |o| {
-                o.text("tls", "1.3");
-                o.text("fingerprint", &fingerprint.to_string());
-            },
-        )?;
+        let client = Client::connect(address, Pin::Fingerprint(fingerprint))?;
+        let version = client.tls_version();
+        let version = version.map_or_else(String::new, |version| version.to_string());
+        let text = format!("TLS {version}, the fingerprint is the one expected");
+        show.step("connect", &text, |o| {
+            o.text("tls", &version);
+            o.text("fingerprint", &fingerprint.to_string());
+        })?;
 
         call(show, &client, "hello", "Greetings.hello~1", r#""World""#)?;
         call(

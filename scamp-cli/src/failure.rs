@@ -2,8 +2,11 @@
 
 use std::io;
 
+use scamp_host::{LoadError, SetupError};
+use scamp_proto::config::ConfigError;
+use scamp_proto::discovery::LookupError;
 use scamp_proto::error::{
-    BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
+    BodyError, CallError, CloseReason, DispatchError, ExchangeError, Loss, Phase, SendError,
 };
 use scamp_proto::wire::RemoteError;
 
@@ -18,6 +21,8 @@ pub(crate) enum Exit {
     Remote = 1,
     /// The command line cannot be understood; clap uses the same number.
     Usage = 2,
+    /// There is no such action, or discovery is empty or stale.
+    NotFound = 3,
     /// The request was certainly not processed: it is safe to try again.
     NotDispatched = 4,
     /// There was no answer in time.
@@ -33,6 +38,11 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// An action has too few instances (K-9).
+    pub(crate) const RED: Self = Self::Remote;
+    /// An action has fewer instances than it should, and none has too few (K-9).
+    pub(crate) const YELLOW: Self = Self::NotFound;
+
     /// The number given to the shell.
     pub(crate) fn code(self) -> u8 {
         self as u8
@@ -112,10 +122,59 @@ impl Failure {
     }
 }
 
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::local(error.to_string())
+    }
+}
+
+impl From<DispatchError> for Failure {
+    fn from(error: DispatchError) -> Self {
+        let exit = match &error {
+            DispatchError::NotFound(_)
+            | DispatchError::StaleCache
+            | DispatchError::UnsupportedEnvelope { .. } => Exit::NotFound,
+            DispatchError::NotAuthorized(_) => Exit::Trust,
+            DispatchError::NotEstablished { reason, .. } if is_trust(reason) => Exit::Trust,
+            DispatchError::Timeout(_) => Exit::Timeout,
+            _ => Exit::NotDispatched,
+        };
+        let text = error.to_string();
+        let code = CallError::from(error).code().to_owned();
+        Self {
+            code: Some(code),
+            ..Self::new(exit, text)
+        }
+    }
+}
+
+impl From<LookupError> for Failure {
+    fn from(error: LookupError) -> Self {
+        let exit = match error {
+            LookupError::NotAuthorized => Exit::Trust,
+            _ => Exit::NotFound,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Remote(error) => Self::from(error),
+            CallError::NotDispatched(error) => Self::from(error),
             CallError::NotSent(error) => Self::from(error),
             CallError::NoReply(error) => Self::from(error),
             CallError::Body(error) => Self::from(error),
@@ -215,6 +274,25 @@ mod tests {
         assert_eq!(exit(BodyError::ConnectionLost), 7);
         assert_eq!(exit(BodyError::Timeout), 5);
         assert_eq!(exit(BodyError::BodyTooLarge(1)), 8);
+    }
+
+    /// cli.md: why a call was given to nobody has a code as well.
+    #[test]
+    fn undispatched_calls_have_their_codes() {
+        let action = || "A.b~1".to_owned();
+        let not_established = |reason| DispatchError::NotEstablished {
+            uri: "beepish+tls://192.0.2.7:1".to_owned(),
+            reason,
+        };
+        let untrusted = CloseReason::Lost(Loss::Untrusted(Untrusted::CertificateMismatch));
+        assert_eq!(exit(DispatchError::NotFound(action())), 3);
+        assert_eq!(exit(DispatchError::StaleCache), 3);
+        assert_eq!(exit(DispatchError::NotAuthorized(action())), 6);
+        assert_eq!(exit(not_established(CloseReason::ClosedByPeer)), 4);
+        assert_eq!(exit(not_established(untrusted)), 6);
+        assert_eq!(exit(DispatchError::Timeout(Duration::from_secs(1))), 5);
+        assert_eq!(exit(DispatchError::Draining), 4);
+        assert_eq!(exit(DispatchError::TooManyWaiting(1)), 4);
     }
 
     /// cli.md: `--json` tells the `error_code` and the exit code.

@@ -25,6 +25,30 @@ impl Object {
         self.raw(name, &value.to_string());
     }
 
+    /// A number that is finite; a whole one has no fraction.
+    pub(crate) fn float(&mut self, name: &str, value: f64) {
+        self.raw(name, &value.to_string());
+    }
+
+    /// A list of numbers.
+    pub(crate) fn numbers(&mut self, name: &str, values: &[u64]) {
+        let values: Vec<String> = values.iter().map(u64::to_string).collect();
+        self.raw(name, &format!("[{}]", values.join(",")));
+    }
+
+    /// A text, or `null`.
+    pub(crate) fn maybe(&mut self, name: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(name, text),
+            None => self.null(name),
+        }
+    }
+
+    /// A list of objects that have ended.
+    pub(crate) fn objects(&mut self, name: &str, objects: &[String]) {
+        self.raw(name, &format!("[{}]", objects.join(",")));
+    }
+
     pub(crate) fn truth(&mut self, name: &str, value: bool) {
         self.raw(name, if value { "true" } else { "false" });
     }
@@ -121,9 +145,13 @@ mod tests {
         object.null("z");
         object.truth("b", true);
         object.texts("l", ["x", "y"]);
+        object.float("f", 1.0);
+        object.numbers("m", &[1, 2]);
+        object.maybe("o", None);
+        object.objects("p", &[Object::default().end()]);
         assert_eq!(
             object.end(),
-            r#"{"t":"a\"\n\u00e9","n":18446744073709551615,"z":null,"b":true,"l":["x","y"]}"#
+            r#"{"t":"a\"\n\u00e9","n":18446744073709551615,"z":null,"b":true,"l":["x","y"],"f":1,"m":[1,2],"o":null,"p":[{}]}"#
         );
     }
 }

@@ -115,11 +115,11 @@ impl Keygen {
     }
 }
 
-const PRIVATE: u32 = 0o600;
-const PUBLIC: u32 = 0o644;
+pub(crate) const PRIVATE: u32 = 0o600;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 /// Writes a new file; with `force` it takes the place of an old one in one step.
-fn save(file: &Path, octets: &[u8], mode: u32, force: bool) -> Result<(), Failure> {
+pub(crate) fn save(file: &Path, octets: &[u8], mode: u32, force: bool) -> Result<(), Failure> {
     let target = match force {
         true => file.with_extension(format!("tmp{}", std::process::id())),
         false => file.to_owned(),
@@ -154,7 +154,7 @@ fn create(mode: u32) -> OpenOptions {
     options
 }
 
-fn exists(file: &Path) -> Failure {
+pub(crate) fn exists(file: &Path) -> Failure {
     Failure::local(format!("{} exists; --force overwrites it", file.display()))
 }
 

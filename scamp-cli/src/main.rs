@@ -1,25 +1,48 @@
-//! The `scamp` command: call and serve SCAMP actions, make keys, decode recorded bytes.
+//! The `scamp` command: call, serve and find SCAMP actions, make keys, sign and check.
 //!
 //! Standard output carries data only; everything else goes to standard error. The exit code says
 //! what kind of failure it was (see `failure`).
 #![forbid(unsafe_code)]
 
 mod action;
+mod announce;
 mod arguments;
+mod asking;
+mod bench;
+mod bus;
+mod cache;
 mod call;
 mod certificate;
+mod check;
 mod demo;
+mod describe;
+mod doctor;
 mod dump;
+mod exec;
 mod failure;
+mod finder;
 mod fingerprint;
+mod hear;
+mod histogram;
 mod interrupt;
 mod json;
+mod keeper;
 mod keygen;
+mod list;
 mod offer;
 mod papers;
+mod peer;
 mod ping;
+mod provision;
+mod records;
 mod serve;
+mod settings;
+mod sign;
+mod table;
 mod terminal;
+mod ticket;
+mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -40,7 +63,7 @@ fn main() -> ExitCode {
         }
     };
     let terminal = arguments.terminal;
-    match arguments.verb.run(terminal) {
+    match arguments.verb.run(terminal, &arguments.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal.fail(&failure);

@@ -29,15 +29,22 @@ impl Offer {
         &self,
         identity: Identity,
     ) -> Result<(ServiceBuilder, Vec<String>), Failure> {
+        let mut session = Config::new(Side::Server);
+        session.subscriptions = true;
+        self.add_to(Service::builder(identity).session(session))
+    }
+
+    /// Adds the actions to a service, and tells their names.
+    pub(crate) fn add_to(
+        &self,
+        mut builder: ServiceBuilder,
+    ) -> Result<(ServiceBuilder, Vec<String>), Failure> {
         let shared = Arc::new(Shared {
             name: self.name.clone(),
             begun: Instant::now(),
             requests: AtomicU64::new(0),
             verbose: self.verbose,
         });
-        let mut session = Config::new(Side::Server);
-        session.subscriptions = true;
-        let mut builder = Service::builder(identity).session(session);
         let mut names: Vec<String> = Vec::new();
         let wanted = self
             .prefixes
@@ -71,6 +78,8 @@ fn add(
 ) -> Result<ServiceBuilder, scamp_blocking::ActionError> {
     let parsed = Action::parse(name)?
         .noauth()
+        // None of them changes anything, so each may be asked twice (S-32).
+        .flags("public,read")
         .envelopes(&["json", "jsonstore"]);
     let handler = move |request: Request| {
         shared.note(&request);

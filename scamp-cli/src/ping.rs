@@ -4,7 +4,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use scamp_blocking::{CallError, Client, CloseReason, ExchangeError, Fingerprint, Pin};
+use scamp_blocking::{CallError, Client, CloseReason, ExchangeError, Fingerprint, Pin, TlsVersion};
 use scamp_proto::error::Loss;
 use scamp_proto::limits::CONNECT_TIMEOUT;
 use scamp_tls::{Options, Versions};
@@ -23,7 +23,7 @@ pub(crate) struct Ping {
     #[arg(long, value_name = "FP")]
     fingerprint: Option<Fingerprint>,
     /// How long each step may take
-    #[arg(long, value_name = "TIME", value_parser = crate::call::span)]
+    #[arg(long, value_name = "TIME", value_parser = crate::asking::span)]
     timeout: Option<Duration>,
 }
 
@@ -36,10 +36,12 @@ impl Ping {
         let tcp = begun.elapsed();
         let mut offered = Vec::new();
         let mut failed = None;
-        for (name, versions) in [("1.3", Versions::Tls13), ("1.2", Versions::Tls12)] {
+        for versions in [Versions::Tls13, Versions::Tls12] {
             let begun = Instant::now();
             match self.shake_hands(versions, limit) {
-                Ok(fingerprint) => offered.push((name, begun.elapsed(), fingerprint)),
+                Ok((version, fingerprint)) => {
+                    offered.push((version.to_string(), begun.elapsed(), fingerprint));
+                }
                 // A version that the peer does not speak is an answer; anything else is a failure.
                 Err(error) if is_tls(&error) => failed = Some(error),
                 Err(error) => return Err(error.into()),
@@ -70,7 +72,12 @@ impl Ping {
         Err(failed(last))
     }
 
-    fn shake_hands(&self, versions: Versions, limit: Duration) -> Result<Fingerprint, CallError> {
+    /// Which version was agreed on, and with whom.
+    fn shake_hands(
+        &self,
+        versions: Versions,
+        limit: Duration,
+    ) -> Result<(TlsVersion, Fingerprint), CallError> {
         let pin = self
             .fingerprint
             .map_or(Pin::AnyCertificate, Pin::Fingerprint);
@@ -81,24 +88,26 @@ impl Ping {
             .tls(options)
             .connect_timeout(limit)
             .connect(&self.address)?;
+        let version = client.tls_version();
+        let version = version.expect("a connected client has agreed on a version");
         let peer = client
             .peer()
             .expect("a connected client has judged its peer");
-        Ok(peer.fingerprint())
+        Ok((version, peer.fingerprint()))
     }
 
     fn tell(
         &self,
         terminal: Terminal,
         tcp: Duration,
-        offered: &[(&str, Duration, Fingerprint)],
+        offered: &[(String, Duration, Fingerprint)],
         fingerprint: Fingerprint,
     ) -> Result<(), Failure> {
         if terminal.json {
             let mut object = Object::default();
             object.text("address", &self.address);
             object.seconds("tcp_seconds", tcp);
-            object.texts("tls", offered.iter().map(|(name, ..)| *name));
+            object.texts("tls", offered.iter().map(|(name, ..)| name.as_str()));
             object.text("fingerprint", &fingerprint.to_string());
             object.truth("pinned", self.fingerprint.is_some());
             return terminal.data(&object.end());

@@ -104,6 +104,14 @@ impl Paint {
         self.wrap("32", text)
     }
 
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.wrap("31", text)
+    }
+
+    pub(crate) fn doubtful(self, text: &str) -> String {
+        self.wrap("33", text)
+    }
+
     pub(crate) fn faint(self, text: &str) -> String {
         self.wrap("2", text)
     }

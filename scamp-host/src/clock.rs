@@ -7,8 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// This clock may jump (F-48). Only what is written into announcements and tickets is taken from
 /// it; deadlines are not.
 pub fn unix_micros() -> i64 {
+    micros_of(SystemTime::now())
+}
+
+/// The same for any moment.
+pub fn micros_of(moment: SystemTime) -> i64 {
     let micros = |length: std::time::Duration| i64::try_from(length.as_micros());
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
+    match moment.duration_since(UNIX_EPOCH) {
         Ok(since) => micros(since).unwrap_or(i64::MAX),
         Err(before) => micros(before.duration()).map_or(i64::MIN, |micros| -micros),
     }

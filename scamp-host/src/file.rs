@@ -28,6 +28,15 @@ impl Stamp {
         Self::from_metadata(&fs::metadata(path)?)
     }
 
+    /// That of an open file.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        Self::from_metadata(&file.metadata()?)
+    }
+
     fn from_metadata(metadata: &fs::Metadata) -> io::Result<Self> {
         if metadata.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
@@ -70,11 +79,11 @@ pub struct Content {
 pub fn read(path: &Path, limit: u64) -> io::Result<Content> {
     for _ in 0..ATTEMPTS {
         let file = File::open(path)?;
-        let before = Stamp::from_metadata(&file.metadata()?)?;
+        let before = Stamp::of_file(&file)?;
         let mut octets = Vec::new();
         let most = limit.saturating_add(1);
         (&file).take(most).read_to_end(&mut octets)?;
-        let after = Stamp::from_metadata(&file.metadata()?)?;
+        let after = Stamp::of_file(&file)?;
         if before == after && Stamp::of(path)? == after {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let is_cut = octets.len() > limit;

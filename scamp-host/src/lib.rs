@@ -1,9 +1,11 @@
 //! What the shells of scamp need of the operating system, without naming a runtime.
 //!
 //! The machines of [`scamp_proto`] decide; here is what they decide about: network
-//! [interfaces](mod@interfaces), [UDP sockets](udp) and [listening ports](port), [files](file) that
-//! change, time and randomness. Sockets come back as those of the standard library, for whichever
-//! runtime takes them over.
+//! [interfaces](mod@interfaces), [UDP sockets](udp) and [listening ports](port), [files](mod@file) that
+//! change, the [configuration](config) and the files it names, time and randomness. Sockets come back
+//! as those of the standard library, for whichever runtime takes them over.
+//!
+//! [The guide](guide) is about the bus as a whole.
 //!
 //! A program starts from a face such as `scamp-tokio` or `scamp-blocking` and seldom needs this crate.
 #![forbid(unsafe_code)]
@@ -20,11 +22,34 @@
     )
 )]
 
+mod ask;
+mod authorized;
+mod bus;
+mod cache_manager;
 pub mod clock;
+pub mod config;
 pub mod file;
+pub mod guide {
+    #![doc = include_str!("../guide/bus.md")]
+}
 pub mod interfaces;
+mod json;
 pub mod port;
+mod presence;
 pub mod running;
+mod setup;
+mod switchboard;
 pub mod udp;
 
+pub use ask::Ask;
+pub use authorized::{Authorized, AuthorizedEvent};
+pub use bus::{Bus, News};
+pub use cache_manager::{CacheManager, CacheManagerHandle};
+pub use config::{LoadError, LoadedConfig, load_config};
 pub use interfaces::{Interface, interfaces};
+pub use json::{JsonError, from_json, to_json};
+pub use presence::{Addresses, Presence, Site};
+pub use setup::{
+    SetupError, requester_config, seed, server_config, service_limits, session_config,
+};
+pub use switchboard::{Decision, Switchboard};

@@ -219,6 +219,10 @@ pub const FLOOD_SPAN: Duration = Duration::from_secs(10);
 
 /// Notes of one kind passed to the application at once; then one a second (HD-29).
 pub const NOTES: u64 = 10;
+/// Notes of a connection kept until somebody asks for them; the oldest go first.
+pub const NOTES_KEPT: usize = 256;
+/// The same for a service, with all its connections.
+pub const SERVICE_NOTES_KEPT: usize = 1024;
 
 /// Connections of one service that shake hands at once (V-14, HD-18).
 pub const HANDSHAKES: usize = 1024;

@@ -1,10 +1,12 @@
 //! What is worth knowing and ends nothing.
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::Instant;
-use crate::limits::NOTES;
+use crate::limits::{NOTES, NOTES_KEPT};
 
 /// Something odd that was handled and is worth a line in a log.
 ///
@@ -72,6 +74,43 @@ impl What {
             Self::RequestRefused(_) => 7,
             Self::BadTicket(_) => 8,
         }
+    }
+}
+
+/// The newest of what is kept until somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct Newest<T> {
+    kept: VecDeque<T>,
+    most: usize,
+}
+
+impl<T> Newest<T> {
+    /// Keeps at most this many.
+    pub fn new(most: usize) -> Self {
+        Self {
+            kept: VecDeque::new(),
+            most,
+        }
+    }
+
+    /// Keeps one more; the oldest goes if that is one too many.
+    pub fn push(&mut self, one: T) {
+        if self.kept.len() >= self.most {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(one);
+    }
+
+    /// Takes what is kept, the oldest first.
+    pub fn take(&mut self) -> Vec<T> {
+        self.kept.drain(..).collect()
+    }
+}
+
+/// What a connection has to tell and nobody has asked for yet: the newest 256.
+impl Default for Newest<Note> {
+    fn default() -> Self {
+        Self::new(NOTES_KEPT)
     }
 }
 
@@ -181,5 +220,14 @@ mod tests {
             What::UnexpectedReply,
         );
         assert_eq!(next.map(|note| note.suppressed), Some(5));
+    }
+
+    /// HD-4: what is kept has a bound, and the oldest go first.
+    #[test]
+    fn the_newest_are_kept() {
+        let mut newest = Newest::new(3);
+        (0..5).for_each(|number| newest.push(number));
+        assert_eq!(newest.take(), [2, 3, 4]);
+        assert!(newest.take().is_empty());
     }
 }

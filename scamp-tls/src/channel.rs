@@ -2,7 +2,7 @@
 
 use scamp_proto::{Duplex, End, Instant, Outbox};
 
-use crate::{Peer, Tls};
+use crate::{Peer, Tls, TlsVersion};
 
 /// A machine, inside TLS or not: what a driver of sockets holds.
 ///
@@ -45,6 +45,14 @@ impl<M: Duplex> Channel<M> {
         match self {
             Self::Plain(_) => None,
             Self::Tls(tls) => tls.peer(),
+        }
+    }
+
+    /// The TLS version both ends speak, once the channel is established; `None` without TLS.
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.version(),
         }
     }
 

@@ -75,7 +75,7 @@ pub use client::{ClientTls, ClientTlsCache, REMEMBERED};
 pub use identity::{Identity, IdentityError};
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use options::default_provider;
-pub use options::{ConfigError, Options, Versions};
+pub use options::{ConfigError, Options, TlsVersion, Versions};
 pub use pin::{Peer, Pin};
 #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 pub use rsa::Rsa;

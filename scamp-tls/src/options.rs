@@ -1,11 +1,12 @@
 //! What both ends of TLS can be told to do.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ProtocolVersion, SupportedProtocolVersion};
 use scamp_proto::limits;
 use thiserror::Error;
 
@@ -83,6 +84,37 @@ pub enum Versions {
     Tls12,
     /// TLS 1.3 alone.
     Tls13,
+}
+
+/// A TLS version that two ends have agreed on.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl TlsVersion {
+    pub(crate) fn of(version: ProtocolVersion) -> Option<Self> {
+        match version {
+            ProtocolVersion::TLSv1_2 => Some(Self::Tls12),
+            ProtocolVersion::TLSv1_3 => Some(Self::Tls13),
+            // We offer no other.
+            _ => None,
+        }
+    }
+}
+
+/// The number alone, such as `1.3`.
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        })
+    }
 }
 
 /// These options cannot be used.

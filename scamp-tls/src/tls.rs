@@ -11,7 +11,7 @@ use scamp_proto::error::Loss;
 use scamp_proto::{Duplex, End, Instant, Outbox, limits};
 
 use crate::loss::loss;
-use crate::{ClientTls, Peer, Pin, ServerTls};
+use crate::{ClientTls, Peer, Pin, ServerTls, TlsVersion};
 
 /// A machine inside TLS: ciphertext outside, what `inner` speaks inside.
 ///
@@ -116,6 +116,7 @@ struct Shaking {
 struct Found {
     peer: Option<Peer>,
     resumed: bool,
+    version: Option<TlsVersion>,
 }
 
 impl<M: Duplex> Tls<M> {
@@ -209,6 +210,11 @@ impl<M: Duplex> Tls<M> {
         self.found.as_ref().is_some_and(|found| found.resumed)
     }
 
+    /// What both ends speak, once the connection is established.
+    pub fn version(&self) -> Option<TlsVersion> {
+        self.found.as_ref()?.version
+    }
+
     /// Takes some octets from the front of `bytes`, and passes on what they complete.
     fn take_records(&mut self, now: Instant, bytes: &mut &[u8]) {
         let Some(tls) = &mut self.tls else { return };
@@ -258,7 +264,12 @@ impl<M: Duplex> Tls<M> {
         match peer {
             Ok(peer) => {
                 let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
-                self.found = Some(Found { peer, resumed });
+                let version = tls.protocol_version().and_then(TlsVersion::of);
+                self.found = Some(Found {
+                    peer,
+                    resumed,
+                    version,
+                });
                 self.state = State::Open;
             }
             Err(untrusted) => self.fail(now, untrusted.into()),

@@ -13,7 +13,7 @@ use tokio::io::ReadBuf;
 /// A client and a service in one process, over a pipe in memory.
 ///
 /// ```
-/// use std::net::IpAddr;
+/// use std::net::SocketAddr;
 /// use scamp_tokio::{Client, Io, Reply, Service};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -22,7 +22,7 @@ use tokio::io::ReadBuf;
 ///     .action(("Echo.echo", "noauth"), |request| async move { Ok(Reply::new(request.bytes().clone())) })?
 ///     .detached()?;
 /// let (ours, theirs) = tokio::io::duplex(4096);
-/// service.serve(Io(theirs), IpAddr::from([127, 0, 0, 1]));
+/// service.serve(Io(theirs), SocketAddr::from(([127, 0, 0, 1], 1)));
 ///
 /// let client = Client::plain().over("memory", Io(ours)).await?;
 /// assert_eq!(client.call("Echo.echo", "hello").await?.body, "hello");

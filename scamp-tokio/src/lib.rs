@@ -86,6 +86,12 @@ pub type Client = scamp_async::Client<Tokio>;
 /// Makes connections with the same settings; see [`scamp_async::ClientBuilder`].
 pub type ClientBuilder = scamp_async::ClientBuilder<Tokio>;
 
+/// Calls by name; see [`scamp_async::Requester`].
+pub type Requester = scamp_async::Requester<Tokio>;
+
+/// Builds a [`Requester`]; see [`scamp_async::RequesterBuilder`].
+pub type RequesterBuilder = scamp_async::RequesterBuilder<Tokio>;
+
 /// A service that listens; see [`scamp_async::Service`].
 pub type Service = scamp_async::Service<Tokio>;
 

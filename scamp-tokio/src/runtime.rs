@@ -39,6 +39,17 @@ impl Runtime for Tokio {
         tokio::spawn(task);
     }
 
+    async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     async fn connect(&self, host: &str, port: u16) -> io::Result<Self::Stream> {
         let mut failure = None;
         for address in tokio::net::lookup_host((host, port)).await? {
@@ -54,7 +65,10 @@ impl Runtime for Tokio {
     }
 
     fn bind(&self, address: &str) -> io::Result<Door> {
-        let listener = std::net::TcpListener::bind(address)?;
+        self.adopt(std::net::TcpListener::bind(address)?)
+    }
+
+    fn adopt(&self, listener: std::net::TcpListener) -> io::Result<Door> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Door)
     }

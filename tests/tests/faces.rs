@@ -13,15 +13,17 @@ use bytes::Bytes;
 use face::{Client, Face, HALF, Running, bad_luck, body, bounded, until};
 use scamp_proto::connection::AckPolicy;
 use scamp_proto::error::{Loss, Untrusted};
+use scamp_proto::service::Occurrence;
 use scamp_proto::{BodyError, CallError, CloseReason, ExchangeError};
 use scamp_tls::rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types};
-use scamp_tls::{Fingerprint, Pin, default_provider};
+use scamp_tls::{Fingerprint, Pin, TlsVersion, default_provider};
 
 /// Runs each test of this file with one face as client and one as service.
 macro_rules! pairing {
     ($name:ident: $client:ident to $service:ident) => {
         mod $name {
             pairing!(test $client $service:
+                both_ends_are_told
                 bodies_come_back
                 a_body_of_64_mib_comes_back
                 sixty_four_at_once
@@ -51,6 +53,22 @@ pairing!(blocking_to_blocking: Blocking to Blocking);
 pairing!(blocking_to_tokio: Blocking to Tokio);
 pairing!(tokio_to_blocking: Tokio to Blocking);
 pairing!(tokio_to_tokio: Tokio to Tokio);
+
+/// L-8, V-11: a client is told which TLS it speaks, and a service whose connection ended, and why.
+fn both_ends_are_told(client: Face, service: Face) {
+    let service = Running::start(service);
+    let client = service.client(client);
+    assert_eq!(client.tls_version(), Some(TlsVersion::Tls13));
+    assert_eq!(client.call("Echo.whole", "1").unwrap(), "1");
+    drop(client);
+    until("it has gone", || service.connections() == 0);
+    let notes = service.notes();
+    let [note] = &notes[..] else {
+        panic!("{notes:?}");
+    };
+    assert_eq!(note.what, Occurrence::Closed(CloseReason::ClosedByPeer));
+    assert!(note.peer.is_some_and(|peer| peer.ip().is_loopback()));
+}
 
 /// S-17, A-13: whole bodies of no, few and many octets come back as they went, in both kinds of
 /// action.

@@ -87,6 +87,7 @@ fn the_core_performs_no_io() {
         "connection",
         "session",
         "service",
+        "requester",
         "auth",
         "config",
         "discovery",
@@ -138,6 +139,16 @@ fn rooms_know_only_those_beneath() {
     never(
         "scamp-proto/src/service",
         &["crate::connection", "PacketType", "Packet::"],
+    );
+    never(
+        "scamp-proto/src/requester",
+        &[
+            "crate::connection",
+            "crate::service",
+            "crate::wire",
+            "PacketType",
+            "Packet::",
+        ],
     );
 }
 

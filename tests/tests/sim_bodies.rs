@@ -9,7 +9,7 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 14] = [
+const BODIES: [(&str, Body); 15] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
@@ -20,6 +20,7 @@ const BODIES: [(&str, Body); 14] = [
     ("ticket_keys", bodies::ticket_keys),
     ("table", bodies::table),
     ("config", bodies::config),
+    ("requester", bodies::requester),
     ("announcement", bodies::announcement),
     ("datagram", bodies::datagram),
     ("vectors", bodies::vectors),
@@ -48,6 +49,12 @@ fn seeds_are_taken() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// HD-49, HD-51: a requester among instances that fail, where the octets decide.
+    #[test]
+    fn requester(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+        bodies::requester(&octets);
+    }
 
     /// U-1, Q-1, Q-3: streams of right and wrong packets, cut anywhere.
     #[test]

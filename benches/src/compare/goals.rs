@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use self::Bound::{AtLeast, AtMost};
+use self::Figure::{CpuPerRequest, Megabytes, Memory, P50, Requests};
 use super::case::Shape;
 use super::run::Outcome;
 
@@ -171,155 +173,53 @@ pub const CASES: &[&str] = &[
 /// All goals, in the order of their numbers. `control` is the harness's own: three writes must
 /// cost more than one.
 pub const GOALS: &[Goal] = &[
-    goal(
-        "PF-1",
-        Figure::Requests,
-        ECHO_1,
-        "tonic",
-        Bound::AtLeast(3.0),
-    ),
-    goal(
-        "PF-1",
-        Figure::Requests,
-        ECHO_1,
-        "tarpc",
-        Bound::AtLeast(1.15),
-    ),
-    goal(
-        "PF-1",
-        Figure::Requests,
-        ECHO_1,
-        "raw",
-        Bound::AtLeast(0.75),
-    ),
-    goal(
-        "PF-2",
-        Figure::Requests,
-        ECHO_64,
-        "tonic",
-        Bound::AtLeast(7.0),
-    ),
-    goal(
-        "PF-2",
-        Figure::Requests,
-        ECHO_64,
-        "tarpc",
-        Bound::AtLeast(1.35),
-    ),
-    goal(
-        "PF-2",
-        Figure::CpuPerRequest,
-        ECHO_64,
-        "tonic",
-        Bound::AtMost(0.15),
-    ),
-    goal(
-        "PF-3",
-        Figure::Requests,
-        ECHO_256,
-        "tonic",
-        Bound::AtLeast(7.0),
-    ),
-    goal(
-        "PF-3",
-        Figure::Requests,
-        ECHO_256,
-        "tarpc",
-        Bound::AtLeast(1.4),
-    ),
-    goal(
-        "PF-4",
-        Figure::Requests,
-        ECHO_WORKERS,
-        "tonic",
-        Bound::AtLeast(6.0),
-    ),
-    goal(
-        "PF-4",
-        Figure::Requests,
-        ECHO_WORKERS,
-        "tarpc",
-        Bound::AtLeast(2.0),
-    ),
-    goal(
-        "PF-7",
-        Figure::Megabytes,
-        BULK_ONE,
-        "raw-limited",
-        Bound::AtLeast(0.90),
-    ),
-    goal(
-        "PF-7",
-        Figure::Megabytes,
-        BULK_TWO,
-        "raw-limited",
-        Bound::AtLeast(0.93),
-    ),
-    goal(
-        "PF-7",
-        Figure::Megabytes,
-        BULK_ONE,
-        "tonic",
-        Bound::AtLeast(1.7),
-    ),
-    goal(
-        "PF-7",
-        Figure::Megabytes,
-        BULK_TWO,
-        "tonic",
-        Bound::AtLeast(1.35),
-    ),
-    goal(
+    goal("PF-1", Requests, ECHO_1, "tonic", AtLeast(3.0)),
+    goal("PF-1", Requests, ECHO_1, "tarpc", AtLeast(1.15)),
+    goal("PF-1", Requests, ECHO_1, "raw", AtLeast(0.75)),
+    goal("PF-2", Requests, ECHO_64, "tonic", AtLeast(7.0)),
+    goal("PF-2", Requests, ECHO_64, "tarpc", AtLeast(1.35)),
+    goal("PF-2", CpuPerRequest, ECHO_64, "tonic", AtMost(0.15)),
+    goal("PF-3", Requests, ECHO_256, "tonic", AtLeast(7.0)),
+    goal("PF-3", Requests, ECHO_256, "tarpc", AtLeast(1.4)),
+    goal("PF-4", Requests, ECHO_WORKERS, "tonic", AtLeast(6.0)),
+    goal("PF-4", Requests, ECHO_WORKERS, "tarpc", AtLeast(2.0)),
+    goal("PF-7", Megabytes, BULK_ONE, "raw-limited", AtLeast(0.90)),
+    goal("PF-7", Megabytes, BULK_TWO, "raw-limited", AtLeast(0.93)),
+    goal("PF-7", Megabytes, BULK_ONE, "tonic", AtLeast(1.7)),
+    goal("PF-7", Megabytes, BULK_TWO, "tonic", AtLeast(1.35)),
+    goal("PF-8", Megabytes, BULK_NARROW, "tonic", AtLeast(1.4)),
+    across(
         "PF-8",
-        Figure::Megabytes,
-        BULK_NARROW,
-        "tonic",
-        Bound::AtLeast(1.4),
+        Megabytes,
+        (BULK_SMALL, "scamp"),
+        (BULK_NARROW, "scamp"),
+        AtLeast(0.75),
     ),
-    Goal {
-        name: "PF-8",
-        figure: Figure::Megabytes,
-        subject: (BULK_SMALL, "scamp"),
-        against: (BULK_NARROW, "scamp"),
-        bound: Bound::AtLeast(0.75),
-    },
-    goal(
+    goal("PF-9", P50, BESIDE_ONE, "tonic", AtMost(0.05)),
+    goal("PF-9", P50, BESIDE_TWO, "tonic", AtMost(0.25)),
+    across(
         "PF-9",
-        Figure::P50,
-        BESIDE_ONE,
-        "tonic",
-        Bound::AtMost(0.05),
+        Megabytes,
+        (BESIDE_ONE, "scamp"),
+        (BULK_ONE, "scamp"),
+        AtLeast(0.85),
     ),
-    goal(
-        "PF-9",
-        Figure::P50,
-        BESIDE_TWO,
-        "tonic",
-        Bound::AtMost(0.25),
+    goal("PF-14", Memory, IDLE, "raw", AtMost(1.15)),
+    goal("PF-14", Memory, IDLE, "tonic", AtMost(0.45)),
+    across(
+        "control",
+        Requests,
+        (ECHO_1, "raw-split"),
+        (ECHO_1, "raw"),
+        AtMost(0.8),
     ),
-    Goal {
-        name: "PF-9",
-        figure: Figure::Megabytes,
-        subject: (BESIDE_ONE, "scamp"),
-        against: (BULK_ONE, "scamp"),
-        bound: Bound::AtLeast(0.85),
-    },
-    goal("PF-14", Figure::Memory, IDLE, "raw", Bound::AtMost(1.15)),
-    goal("PF-14", Figure::Memory, IDLE, "tonic", Bound::AtMost(0.45)),
-    Goal {
-        name: "control",
-        figure: Figure::Requests,
-        subject: (ECHO_1, "raw-split"),
-        against: (ECHO_1, "raw"),
-        bound: Bound::AtMost(0.8),
-    },
-    Goal {
-        name: "control",
-        figure: Figure::Requests,
-        subject: (ECHO_64, "raw-split"),
-        against: (ECHO_64, "raw"),
-        bound: Bound::AtMost(0.5),
-    },
+    across(
+        "control",
+        Requests,
+        (ECHO_64, "raw-split"),
+        (ECHO_64, "raw"),
+        AtMost(0.5),
+    ),
 ];
 
 /// A goal for scamp against `kind` in the same case.
@@ -330,11 +230,22 @@ const fn goal(
     kind: &'static str,
     bound: Bound,
 ) -> Goal {
+    across(name, figure, (case, "scamp"), (case, kind), bound)
+}
+
+/// A goal for one case and kind against another.
+const fn across(
+    name: &'static str,
+    figure: Figure,
+    subject: (&'static str, &'static str),
+    against: (&'static str, &'static str),
+    bound: Bound,
+) -> Goal {
     Goal {
         name,
         figure,
-        subject: (case, "scamp"),
-        against: (case, kind),
+        subject,
+        against,
         bound,
     }
 }

@@ -52,6 +52,8 @@ pub const BUDGETS: &[Budget] = &[
     row("announcement-read", 60146, 14.00),
     row("cache-load-1000", 38081350, 14157.00),
     row("cache-reload-1000", 5272890, 4.00),
+    row("call-1-instance", 5587, 3.00),
+    row("call-10-instances", 16041, 3.00),
 ];
 
 const fn row(job: &'static str, instructions: u64, allocations: f64) -> Budget {

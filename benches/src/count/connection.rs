@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use scamp_proto::connection::{Config, Event, Read, RecvId, SendId};
 use scamp_proto::{Connection, Duplex, Header, Instant, MsgNo, Outbox};
 
 use super::wire::{PLAIN, data_packet};
-use super::{Job, SIZES};
+use super::{Job, SIZES, carry, read_whole};
 
 /// Its jobs. An empty DATA is left out: sixteen of them in a message are a flood.
 pub const JOBS: &[Job] = &[
@@ -74,7 +74,7 @@ impl Pair {
         self.to_server();
         while let Some(event) = self.server.poll_event() {
             if let Event::Opened { id, .. } = event {
-                let request = read_whole(&mut self.server, now, id);
+                let request = read_whole(|| self.server.read(now, id));
                 send(&mut self.server, now, header, request);
             }
         }
@@ -82,7 +82,7 @@ impl Pair {
         let mut answered = 0;
         while let Some(event) = self.client.poll_event() {
             if let Event::Opened { id, .. } = event {
-                let reply = read_whole(&mut self.client, now, id);
+                let reply = read_whole(|| self.client.read(now, id));
                 assert_eq!(reply.len(), body.len(), "the echo is the request");
                 answered += 1;
             }
@@ -252,20 +252,6 @@ fn bulk(times: u64) {
     }
 }
 
-/// Carries all that `from` has to say, and counts the turns it takes.
-fn carry(from: &mut Connection, to: &mut Connection, out: &mut Outbox, now: Instant) -> u64 {
-    let mut writes = 0;
-    while from.poll_transmit(now, out).is_some() {
-        writes += 1;
-        while out.has_remaining() {
-            to.receive(now, out.chunk());
-            out.advance(out.chunk().len());
-        }
-        out.clear();
-    }
-    writes
-}
-
 /// Throws away all that `end` has to say.
 fn drain(end: &mut Connection, now: Instant, out: &mut Outbox) {
     while end.poll_transmit(now, out).is_some() {
@@ -280,15 +266,6 @@ fn send(end: &mut Connection, now: Instant, header: &Header, mut body: Bytes) ->
     assert!(body.is_empty(), "the queue has room");
     end.finish(now, id).expect("the message is open");
     id
-}
-
-/// Reads a message that is all there, in one piece.
-fn read_whole(end: &mut Connection, now: Instant, id: RecvId) -> Bytes {
-    let Read::Data(body) = end.read(now, id) else {
-        unreachable!("the body is there")
-    };
-    assert_eq!(end.read(now, id), Read::End, "the body is in one piece");
-    body
 }
 
 /// A connection that has received one HEADER, without an end.

@@ -8,6 +8,7 @@ mod budget;
 pub mod callgrind;
 pub mod connection;
 pub mod discovery;
+pub mod requester;
 pub mod session;
 pub mod virtual_link;
 pub mod wire;
@@ -16,6 +17,9 @@ pub use budget::{BUDGETS, Budget};
 
 use std::alloc::System;
 
+use bytes::{Buf, Bytes};
+use scamp_proto::connection::Read;
+use scamp_proto::{Duplex, Outbox};
 use stats_alloc::StatsAlloc;
 
 /// Something to count.
@@ -112,6 +116,35 @@ pub fn jobs() -> impl Iterator<Item = &'static Job> {
         .chain(connection::JOBS)
         .chain(session::JOBS)
         .chain(discovery::JOBS)
+        .chain(requester::JOBS)
+}
+
+/// Carries all that `from` has to say, and counts the turns it takes.
+fn carry(
+    from: &mut impl Duplex,
+    to: &mut impl Duplex,
+    out: &mut Outbox,
+    now: scamp_proto::Instant,
+) -> u64 {
+    let mut writes = 0;
+    while from.poll_transmit(now, out).is_some() {
+        writes += 1;
+        while out.has_remaining() {
+            to.receive(now, out.chunk());
+            out.advance(out.chunk().len());
+        }
+        out.clear();
+    }
+    writes
+}
+
+/// Reads a body that is all there, in one piece.
+fn read_whole(mut read: impl FnMut() -> Read) -> Bytes {
+    let Read::Data(body) = read() else {
+        unreachable!("the body is there")
+    };
+    assert_eq!(read(), Read::End, "the body is in one piece");
+    body
 }
 
 /// Sizes of a DATA's body that stand for all: none, small, Perl's, ours, the largest.

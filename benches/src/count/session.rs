@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use scamp_proto::session::{Config, Event, Read, RecvId, RequestOptions, SendId, Session, Side};
+use bytes::Bytes;
+use scamp_proto::session::{Config, Event, RequestOptions, SendId, Session, Side};
 use scamp_proto::wire::{ReplyHead, RequestHead};
-use scamp_proto::{Duplex, Instant, Outbox};
+use scamp_proto::{Instant, Outbox};
 
-use super::Job;
 use super::wire::TICKET_TEXT;
+use super::{Job, carry, read_whole};
 
 /// Its jobs.
 pub const JOBS: &[Job] = &[
@@ -60,7 +60,7 @@ impl Pair {
         self.writes += carry(&mut self.client, &mut self.server, &mut self.out, now);
         while let Some(event) = self.server.poll_event() {
             if let Event::Request { id, body, .. } = event {
-                let request = read_whole(&mut self.server, now, body);
+                let request = read_whole(|| self.server.read(now, body));
                 let reply = self.server.reply(now, id, &ReplyHead::default());
                 send(
                     &mut self.server,
@@ -74,7 +74,7 @@ impl Pair {
         let mut answered = 0;
         while let Some(event) = self.client.poll_event() {
             if let Event::Reply { body: id, .. } = event {
-                let reply = read_whole(&mut self.client, now, id);
+                let reply = read_whole(|| self.client.read(now, id));
                 assert_eq!(reply.len(), body.len(), "the echo is the request");
                 answered += 1;
             }
@@ -111,34 +111,11 @@ fn echoes(times: u64, callers: u64, ticket: bool) {
     assert!(pair.client.is_open() && pair.server.is_open());
 }
 
-/// Carries all that `from` has to say, and counts the turns it takes.
-fn carry(from: &mut Session, to: &mut Session, out: &mut Outbox, now: Instant) -> u64 {
-    let mut writes = 0;
-    while from.poll_transmit(now, out).is_some() {
-        writes += 1;
-        while out.has_remaining() {
-            to.receive(now, out.chunk());
-            out.advance(out.chunk().len());
-        }
-        out.clear();
-    }
-    writes
-}
-
 /// Sends a whole body.
 fn send(end: &mut Session, now: Instant, id: SendId, mut body: Bytes) {
     end.write(now, id, &mut body).expect("the message is open");
     assert!(body.is_empty(), "the queue has room");
     end.finish(now, id).expect("the message is open");
-}
-
-/// Reads a body that is all there, in one piece.
-fn read_whole(end: &mut Session, now: Instant, id: RecvId) -> Bytes {
-    let Read::Data(body) = end.read(now, id) else {
-        unreachable!("the body is there")
-    };
-    assert_eq!(end.read(now, id), Read::End, "the body is in one piece");
-    body
 }
 
 /// How far the clock goes each time.

@@ -352,7 +352,7 @@ fn memory_is_accounted_for() {
             .detached()
             .unwrap();
     let (ours, theirs, _) = pipe(1 << 20, &[]);
-    assert!(service.serve(theirs, [10, 0, 0, 1].into()));
+    assert!(service.serve(theirs, ([10, 0, 0, 1], 1).into()));
     let builder = ClientBuilder::new(sim.clone(), None);
     let client = sim.block_on(builder.over("memory", ours)).unwrap();
     let options = RequestOptions::default();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -184,11 +184,19 @@ impl Runtime for Sim {
         world.ready.lock().unwrap().push_back(id);
     }
 
+    async fn offload<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        work()
+    }
+
     async fn connect(&self, _: &str, _: u16) -> io::Result<Half> {
         std::future::pending().await
     }
 
     fn bind(&self, _: &str) -> io::Result<Door> {
+        Ok(Door(self.clone()))
+    }
+
+    fn adopt(&self, _: std::net::TcpListener) -> io::Result<Door> {
         Ok(Door(self.clone()))
     }
 }
@@ -472,7 +480,7 @@ impl Pair {
         .detached()
         .unwrap();
         let (ours, theirs, meter) = pipe(capacity, script);
-        assert!(service.serve(theirs, IpAddr::from([10, 0, 0, 1])));
+        assert!(service.serve(theirs, SocketAddr::from(([10, 0, 0, 1], 1))));
         let builder = settings(ClientBuilder::new(sim.clone(), pin));
         let client = sim.block_on(builder.over("memory", ours)).unwrap();
         sim.settle();

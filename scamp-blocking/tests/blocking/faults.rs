@@ -15,7 +15,9 @@ use scamp_blocking::{
 };
 
 use crate::service::{Gate, gated};
-use crate::support::{Running, actions, bounded, head, identity, octets, service, until};
+use crate::support::{
+    Running, actions, ask, bounded, echo, head, identity, octets, service, until,
+};
 
 fn packet(kind: &str, msgno: u64, body: &str) -> String {
     format!("{kind} {msgno} {}\r\n{body}END\r\n", body.len())
@@ -81,7 +83,7 @@ fn a_peer_that_reads_nothing() {
         });
         let honest = service.client();
         for _ in 0..20 {
-            assert_eq!(honest.call(head("Test.echo"), "x").unwrap().body, "x");
+            echo(&honest, "x");
         }
         drop(raw);
         until("its handlers are free", || {
@@ -176,6 +178,7 @@ fn a_farewell_is_not_waited_for() {
         config.connection.max_inflight = Some(0);
         let service = Running::start(
             Service::builder(identity())
+                .default_access(scamp_blocking::Access::Allow)
                 .session(config)
                 .action("Test.large", |_| {
                     Ok(scamp_blocking::Reply::new(octets(1 << 19)))
@@ -194,10 +197,7 @@ fn a_farewell_is_not_waited_for() {
         let client = Client::builder(Pin::AnyCertificate)
             .over("127.0.0.1", Socket::from(near))
             .unwrap();
-        let (body, reply) = client
-            .request(head("Test.large"), &RequestOptions::default())
-            .unwrap();
-        body.finish().unwrap();
+        let reply = ask(&client, "Test.large");
         until("its handler has done its part", || {
             let stats = service.handle.stats();
             (stats.requests_started, stats.requests_active) == (1, 0)
@@ -285,10 +285,7 @@ fn a_cut_connection_ends_its_exchanges() {
         );
         assert!(!error.is_dispatch_failure());
         let client = Client::plain().connect(&address).unwrap();
-        let (body, reply) = client
-            .request(head("Test.any"), &RequestOptions::default())
-            .unwrap();
-        body.finish().unwrap();
+        let reply = ask(&client, "Test.any");
         let mut body = reply.wait().unwrap().body;
         let mut all = Vec::new();
         let error = body.read_to_end(&mut all).unwrap_err();
@@ -304,7 +301,7 @@ fn a_client_that_slept_finds_out() {
     bounded(|| {
         let service = service();
         let client = service.client();
-        assert_eq!(client.call(head("Test.echo"), "x").unwrap().body, "x");
+        echo(&client, "x");
         service.stop();
         thread::sleep(Duration::from_millis(1100));
         let error = client.call(head("Test.echo"), "x").unwrap_err();
@@ -323,7 +320,7 @@ fn silent_peers_make_room() {
         let service = Running::start(gated(&gate).limits(limits));
         let silent: Vec<_> = (0..20).map(|_| service.raw()).collect();
         let client = service.client();
-        assert_eq!(client.call(head("Test.echo"), "x").unwrap().body, "x");
+        echo(&client, "x");
         // Those that wait still, the client's own, and none of the others.
         until("the oldest are gone", || service.handle.connections() <= 5);
         drop(silent);

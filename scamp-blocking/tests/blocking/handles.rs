@@ -5,7 +5,7 @@ use std::thread;
 
 use scamp_blocking::{RequestOptions, Service};
 
-use crate::support::{Running, actions, bounded, head, identity, octets, service, until};
+use crate::support::{Running, actions, begin, bounded, head, identity, octets, service, until};
 
 /// F-39, R-11, S-14: whichever handle is dropped, and whenever, the connection goes on and
 /// nothing is left of the exchange.
@@ -87,9 +87,7 @@ fn the_last_handle_closes() {
     bounded(|| {
         let service = service();
         let client = service.client();
-        let (mut body, reply) = client
-            .request(head("Test.stream"), &RequestOptions::default())
-            .unwrap();
+        let (mut body, reply) = begin(&client, "Test.stream");
         drop(client);
         body.write_all(b"goodbye").unwrap();
         body.finish().unwrap();

@@ -1,6 +1,7 @@
 //! Clients and services over real sockets, in one process.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod counting;
 mod echo;
 mod faults;

@@ -5,7 +5,7 @@ use std::thread;
 
 use scamp_blocking::{Actions, CallError, Limits, Reply, RequestOptions, Service};
 
-use crate::support::{Running, actions, bounded, head, identity, service, until};
+use crate::support::{Running, actions, ask, bounded, echo, head, identity, service, until};
 
 /// A door that handlers wait at.
 #[derive(Clone, Default)]
@@ -79,15 +79,9 @@ fn a_slow_handler_delays_nobody() {
         let gate = Gate::default();
         let service = Running::start(gated(&gate));
         let client = service.client();
-        let (body, slow) = client
-            .request(head("Test.gate"), &RequestOptions::default())
-            .unwrap();
-        body.finish().unwrap();
+        let slow = ask(&client, "Test.gate");
         for _ in 0..10 {
-            assert_eq!(
-                client.call(head("Test.echo"), "quick").unwrap().body,
-                "quick"
-            );
+            echo(&client, "quick");
         }
         gate.open();
         assert_eq!(slow.wait().unwrap().whole(9).unwrap().body, "passed");
@@ -103,15 +97,7 @@ fn too_many_requests_are_refused() {
         limits.max_requests = 3;
         let service = Running::start(gated(&gate).limits(limits));
         let client = service.client();
-        let pending: Vec<_> = (0..5)
-            .map(|_| {
-                let (body, reply) = client
-                    .request(head("Test.gate"), &RequestOptions::default())
-                    .unwrap();
-                body.finish().unwrap();
-                reply
-            })
-            .collect();
+        let pending: Vec<_> = (0..5).map(|_| ask(&client, "Test.gate")).collect();
         let mut pending = pending.into_iter();
         let first: Vec<_> = pending.by_ref().take(3).collect();
         for reply in pending {
@@ -133,10 +119,7 @@ fn shutdown_lets_requests_end() {
         let gate = Gate::default();
         let service = Running::start(gated(&gate));
         let client = service.client();
-        let (body, slow) = client
-            .request(head("Test.gate"), &RequestOptions::default())
-            .unwrap();
-        body.finish().unwrap();
+        let slow = ask(&client, "Test.gate");
         let idle = service.client();
         idle.call(head("Test.echo"), "").unwrap();
         until("it is in its handler", || {
@@ -162,10 +145,7 @@ fn a_second_shutdown_is_at_once() {
         let gate = Gate::default();
         let service = Running::start(gated(&gate));
         let client = service.client();
-        let (body, slow) = client
-            .request(head("Test.gate"), &RequestOptions::default())
-            .unwrap();
-        body.finish().unwrap();
+        let slow = ask(&client, "Test.gate");
         until("it is in its handler", || {
             service.handle.stats().requests_active == 1
         });
@@ -185,7 +165,7 @@ fn connections_are_freed() {
         ));
         let clients: Vec<_> = (0..200).map(|_| service.client()).collect();
         for client in &clients {
-            assert_eq!(client.call(head("Test.echo"), "x").unwrap().body, "x");
+            echo(client, "x");
         }
         assert_eq!(service.handle.connections(), 200);
         drop(clients);
@@ -210,8 +190,8 @@ fn too_many_connections_are_turned_away() {
         );
         let first = service.client();
         let second = service.client();
-        assert_eq!(first.call(head("Test.echo"), "x").unwrap().body, "x");
-        assert_eq!(second.call(head("Test.echo"), "x").unwrap().body, "x");
+        echo(&first, "x");
+        echo(&second, "x");
         let third = service.client();
         assert!(third.call(head("Test.echo"), "x").is_err());
         drop(first);

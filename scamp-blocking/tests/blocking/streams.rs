@@ -5,7 +5,9 @@ use std::thread;
 
 use scamp_blocking::{BodyError, CallError, Reply, RequestOptions, Service};
 
-use crate::support::{Running, actions, bounded, head, identity, octets, roomy, service};
+use crate::support::{
+    Running, actions, begin, bounded, echo, head, identity, octets, roomy, service,
+};
 use scamp_blocking::scamp_proto::session::Side;
 
 /// F-9, R-14: both ends write 32 MiB at once; with small reads and writes of odd sizes.
@@ -14,9 +16,7 @@ fn both_ways_at_once() {
     bounded(|| {
         let service = service();
         let client = service.client();
-        let (mut out, reply) = client
-            .request(head("Test.stream"), &RequestOptions::default())
-            .unwrap();
+        let (mut out, reply) = begin(&client, "Test.stream");
         let sent = octets(32 << 20);
         let expected = sent.clone();
         let writer = thread::spawn(move || {
@@ -71,9 +71,7 @@ fn both_write_first() {
         );
         let client = service.client_with(|builder| builder.session(no_window(Side::Client)));
         for _ in 0..5 {
-            let (mut out, reply) = client
-                .request(head("Test.cross"), &RequestOptions::default())
-                .unwrap();
+            let (mut out, reply) = begin(&client, "Test.cross");
             out.write_bytes(vec![b'x'; 6 << 20].into()).unwrap();
             out.finish().unwrap();
             let body = reply.wait().unwrap().whole(8 << 20).unwrap().body;
@@ -127,9 +125,7 @@ fn a_failed_body_is_no_end() {
             );
             assert!(all.is_empty() || all == b"half");
         }
-        let (body, reply) = client
-            .request(head("Test.stream"), &RequestOptions::default())
-            .unwrap();
+        let (body, reply) = begin(&client, "Test.stream");
         body.fail("cannot go on").unwrap();
         let error = reply.wait().and_then(|reply| reply.whole(9)).unwrap_err();
         assert!(
@@ -152,9 +148,7 @@ fn an_early_reply_ends_the_request() {
                 .unwrap(),
         );
         let client = service.client();
-        let (mut out, reply) = client
-            .request(head("Test.no"), &RequestOptions::default())
-            .unwrap();
+        let (mut out, reply) = begin(&client, "Test.no");
         let piece = bytes::Bytes::from(vec![0; 1 << 20]);
         let error = (0..1000).find_map(|_| out.write_bytes(piece.clone()).err());
         assert!(error.is_some(), "the body was wanted to the end");
@@ -172,9 +166,7 @@ fn a_reader_that_waits_slows_its_peer() {
     bounded(|| {
         let service = service();
         let client = service.client();
-        let (mut out, reply) = client
-            .request(head("Test.stream"), &RequestOptions::default())
-            .unwrap();
+        let (mut out, reply) = begin(&client, "Test.stream");
         let writer = thread::spawn(move || {
             for _ in 0..64 {
                 out.write_bytes(vec![b'z'; 1 << 20].into()).unwrap();
@@ -183,10 +175,7 @@ fn a_reader_that_waits_slows_its_peer() {
         });
         let body = reply.wait().unwrap().body;
         for _ in 0..20 {
-            assert_eq!(
-                client.call(head("Test.echo"), "quick").unwrap().body,
-                "quick"
-            );
+            echo(&client, "quick");
         }
         assert!(!writer.is_finished(), "64 MiB went nowhere");
         let len: usize = body.into_iter().map(|piece| piece.unwrap().len()).sum();

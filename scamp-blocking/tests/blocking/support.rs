@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use scamp_blocking::scamp_proto::session::{Config, Side};
 use scamp_blocking::{
-    Client, ClientBuilder, Fingerprint, Identity, Pin, RemoteError, Reply, Request, RequestHead,
-    Service, ServiceBuilder, ServiceHandle,
+    BodyWriter, Client, ClientBuilder, Fingerprint, Identity, PendingReply, Pin, RemoteError,
+    Reply, Request, RequestHead, RequestOptions, Service, ServiceBuilder, ServiceHandle,
 };
 
 pub(crate) struct Running {
@@ -105,6 +105,26 @@ pub(crate) fn service() -> Running {
     Running::start(actions(
         Service::builder(identity()).default_access(scamp_blocking::Access::Allow),
     ))
+}
+
+/// Begins a request whose body is still to be written.
+pub(crate) fn begin(client: &Client, action: &str) -> (BodyWriter, PendingReply) {
+    let options = RequestOptions::default();
+    client.request(head(action), &options).unwrap()
+}
+
+/// Sends a request without a body, and does not wait for the reply.
+pub(crate) fn ask(client: &Client, action: &str) -> PendingReply {
+    let (body, reply) = begin(client, action);
+    body.finish().unwrap();
+    reply
+}
+
+/// `Test.echo` gives back what it is given.
+#[track_caller]
+pub(crate) fn echo(client: &Client, text: &'static str) {
+    let reply = client.call(head("Test.echo"), text).unwrap();
+    assert_eq!(reply.body, text);
 }
 
 pub(crate) fn head(action: &str) -> RequestHead<'_> {

@@ -5,9 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use scamp_blocking::scamp_proto::session::Side;
-use scamp_blocking::{CallError, Reply, RequestOptions, Service};
+use scamp_blocking::{CallError, Reply, Service};
 
-use crate::support::{Running, actions, bounded, head, identity, octets, roomy, service};
+use crate::support::{
+    Running, actions, ask, begin, bounded, head, identity, octets, roomy, service,
+};
 
 /// 64 threads at once on one connection each get their own answers.
 #[test]
@@ -50,15 +52,7 @@ fn handlers_run_side_by_side() {
                 .unwrap(),
         );
         let client = service.client();
-        let pending: Vec<_> = (0..64)
-            .map(|_| {
-                let (body, reply) = client
-                    .request(head("Test.meet"), &RequestOptions::default())
-                    .unwrap();
-                body.finish().unwrap();
-                reply
-            })
-            .collect();
+        let pending: Vec<_> = (0..64).map(|_| ask(&client, "Test.meet")).collect();
         for reply in pending {
             assert_eq!(reply.wait().unwrap().whole(9).unwrap().body, "met");
         }
@@ -78,9 +72,7 @@ fn five_hundred_requests_in_flight() {
             });
             let pending: Vec<_> = (0..500)
                 .map(|number: u32| {
-                    let (mut body, reply) = client
-                        .request(head("Test.echo"), &RequestOptions::default())
-                        .unwrap();
+                    let (mut body, reply) = begin(&client, "Test.echo");
                     body.write_bytes(number.to_string().into()).unwrap();
                     body.finish().unwrap();
                     reply
@@ -107,9 +99,7 @@ fn room_is_waited_for() {
             config.max_outstanding = 1;
             builder.session(config)
         });
-        let (body, reply) = client
-            .request(head("Test.stream"), &RequestOptions::default())
-            .unwrap();
+        let (body, reply) = begin(&client, "Test.stream");
         let other = client.clone();
         let waiting = thread::spawn(move || other.call(head("Test.echo"), "next"));
         thread::sleep(Duration::from_millis(20));
@@ -124,9 +114,7 @@ fn long_and_short_side_by_side() {
     bounded(|| {
         let service = service();
         let client = service.client();
-        let (body, slow) = client
-            .request(head("Test.stream"), &RequestOptions::default())
-            .unwrap();
+        let (body, slow) = begin(&client, "Test.stream");
         let other = client.clone();
         let slow = thread::spawn(move || slow.wait().unwrap().whole(100));
         for turn in 0..50 {
@@ -148,9 +136,7 @@ fn closing_wakes_everybody() {
         let client = service.client();
         let waiting: Vec<_> = (0..8)
             .map(|_| {
-                let (body, reply) = client
-                    .request(head("Test.stream"), &RequestOptions::default())
-                    .unwrap();
+                let (body, reply) = begin(&client, "Test.stream");
                 thread::spawn(move || {
                     let result = reply.wait();
                     drop(body);

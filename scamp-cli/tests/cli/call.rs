@@ -215,7 +215,7 @@ fn trust() {
 /// cli.md, exit code 2: a command line without an address, or without a word on trust.
 #[test]
 fn usage() {
-    run(["call", "A.b", "1"]).failed(2, "call needs --connect");
+    run(["call", "A.b", "1"]).failed(8, "--connect HOST:PORT needs no discovery");
     run(["call", "A.b", "1", "--connect", "127.0.0.1:1"]).failed(2, "--any-certificate");
     run(["call", "A.b", "1", "--any-certificate"]).failed(2, "--connect");
     run(["call", "nodot", "1"]).failed(2, "nodot");

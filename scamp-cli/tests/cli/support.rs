@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 
@@ -13,10 +14,32 @@ pub(crate) fn scamp<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> 
     command
         .args(arguments)
         .env_remove("NO_COLOR")
+        .env_remove("SCAMP_CONFIG")
+        .env_remove("SCAMP_CONFIG_DIR")
+        .env_remove("SCAMP")
+        .env_remove("GTSOA")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// A file of the recorded vectors, by its path below `tests/vectors/scamp`.
+pub(crate) fn vector(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/vectors/scamp")
+        .join(name)
+}
+
+/// An index of recorded vectors.
+pub(crate) fn index(name: &str) -> Value {
+    let octets = std::fs::read(vector(name)).expect("it is there");
+    serde_json::from_slice(&octets).expect("it is JSON")
+}
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
 }
 
 /// What became of a run.
@@ -102,6 +125,15 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::spawned(scamp(["serve", "--json", "-v"]).args(arguments))
+    }
+
+    /// One with this configuration.
+    pub(crate) fn on(config: &Path, arguments: &[&str]) -> Self {
+        Self::spawned(
+            scamp(["serve", "--json"])
+                .args(arguments)
+                .env("SCAMP_CONFIG", config),
+        )
     }
 
     /// One that may have only this many files open.

@@ -606,6 +606,7 @@ const EVERYTHING: u16 = u16::MAX;
 const IN_MAIN: u16 = u16::MAX;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::format;
     use std::string::{String, ToString};

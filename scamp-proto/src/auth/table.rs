@@ -244,6 +244,7 @@ fn shown(privilege: u64, name: Option<&str>) -> String {
 const NAMES: &str = "_NAMES";
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::string::ToString;
     use std::{format, vec};

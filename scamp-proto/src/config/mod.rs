@@ -362,4 +362,5 @@ impl Events {
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

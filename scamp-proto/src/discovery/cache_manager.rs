@@ -23,15 +23,16 @@ use super::cache_file::{Task, Writer, encode, tell_oddities};
 use super::datagram::{Inflater, most};
 use super::intake::Budget;
 use super::known::{Digest, Known, Recall};
-use super::peering::{Message, Network, Peering};
+use super::peering::{Message, Peering};
 use super::registry::{Change, Registry};
 use super::{
     Announcement, AnnouncementError, DatagramError, Event, Instance, UnixTime, Unverified,
 };
 use crate::auth::{AuthorizedServices, Fingerprint, Verify};
+use crate::config::Network;
 use crate::limits::{
-    CACHE_MAX_AGE, DATAGRAM_QUEUE, DATAGRAM_SENT, DATAGRAMS, DATAGRAMS_PER_SOURCE, INFLATED,
-    MIN_TTL, NOTES, SIGNATURES,
+    CACHE_FIRST_WRITE, CACHE_MAX_AGE, DATAGRAM_QUEUE, DATAGRAM_SENT, DATAGRAMS,
+    DATAGRAMS_PER_SOURCE, INFLATED, MIN_TTL, NOTES, SIGNATURES,
 };
 use crate::note::Bucket;
 use crate::{Instant, Rng};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub cache_max_age: Duration,
     /// How old the file is that is there already, if there is one.
     pub existing_age: Option<Duration>,
+    /// How long the first write waits at most, where such a file is there (D-34).
+    pub first_write: Duration,
     /// `discovery.min_ttl`.
     pub min_ttl: Duration,
     /// `discovery.max_announcement_age`.
@@ -64,6 +67,7 @@ impl Default for Settings {
         Self {
             cache_max_age: CACHE_MAX_AGE,
             existing_age: None,
+            first_write: CACHE_FIRST_WRITE,
             min_ttl: MIN_TTL,
             max_announcement_age: None,
             cache_unlisted: false,
@@ -201,7 +205,8 @@ impl CacheManager {
                 settings.own_addresses.clone(),
                 settings.peer_allow.clone(),
             ),
-            writer: Writer::new(now, settings.existing_age, settings.cache_max_age),
+            writer: Writer::new(now, settings.existing_age, settings.cache_max_age)
+                .first_write(now, settings.first_write),
             rng: Rng::new(seed),
             queue: VecDeque::new(),
             delayed: BTreeMap::new(),

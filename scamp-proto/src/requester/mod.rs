@@ -320,9 +320,7 @@ impl Requester {
         for call in waiting {
             self.dispatch(now, call.0, place);
         }
-        if self.draining && self.calls.is_empty() {
-            self.pool.commands.push_back(Command::Close(link));
-        }
+        self.close_if_done();
     }
 
     /// A connection could not be established, and why.

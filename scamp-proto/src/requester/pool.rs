@@ -65,6 +65,8 @@ struct Link {
     up: Option<Instant>,
     /// Whether it is known to be gone, although that was not told yet.
     is_gone: bool,
+    /// Whether it was said that it is to be closed.
+    is_closing: bool,
     pin: Option<PinId>,
 }
 
@@ -308,9 +310,13 @@ impl Pool {
             place.pins.clear();
             place.up.clear();
         }
-        let links = self.links.keys();
-        self.commands
-            .extend(links.map(|link| Command::Close(*link)));
+        // One that is being dialled is closed when it is there.
+        for (id, link) in &mut self.links {
+            if link.up.is_some() && !link.is_closing {
+                link.is_closing = true;
+                self.commands.push_back(Command::Close(*id));
+            }
+        }
     }
 
     /// Calls that wait where no dial is in progress.
@@ -371,6 +377,7 @@ impl Pool {
                         place: at,
                         up: None,
                         is_gone: false,
+                        is_closing: false,
                         pin: None,
                     },
                 );

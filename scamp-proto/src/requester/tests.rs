@@ -100,7 +100,7 @@ impl World {
     }
 
     fn outcome(&mut self, call: CallId, result: Result<(), CallError>) -> Verdict {
-        let result = result.as_ref().map(|()| ());
+        let result = result.as_ref().copied();
         self.requester.outcome(self.now, call, result)
     }
 
@@ -312,7 +312,7 @@ fn streamed_bodies() {
     assert_eq!(world.outcome(id, Err(lost(Phase::Sending))), Verdict::Done);
 }
 
-/// S-30, S-32, HD-51: what may have been processed is sent again only if that is safe.
+/// S-30, S-32, HD-51, F-14, N-50: what may have been processed is sent again only if that is safe.
 #[test]
 fn lost_connections() {
     for (phase, flags, idempotent, verdict) in [
@@ -370,7 +370,7 @@ fn safe_and_alone() {
     assert_eq!(world.outcome(id, Err(lost(Phase::Waiting))), Verdict::Done);
 }
 
-/// S-30: errors of the service, of the reply's body and of time are outcomes; none of them is
+/// S-30, N-3: errors of the service, of the reply's body and of time are outcomes; none of them is
 /// repeated.
 #[test]
 fn final_outcomes() {
@@ -423,7 +423,7 @@ fn closed_before_anything_was_sent() {
     assert_eq!(world.commands().len(), 2);
 }
 
-/// S-21, N-24: the deadline covers connecting; what is established later has nothing to send.
+/// S-21, N-24, F-12: the deadline covers resolving and connecting; what is established later has nothing to send.
 #[test]
 fn the_deadline_covers_connecting() {
     let mut world = World::new(&[plain(1)]);
@@ -491,7 +491,7 @@ fn deadlines() {
 #[test]
 fn backing_off() {
     let (down, up) = (plain(1), plain(2));
-    let mut world = World::new(&[down.clone()]);
+    let mut world = World::new(core::slice::from_ref(&down));
     world.call();
     let (link, _) = world.dialled();
     world.refuse(link);
@@ -506,7 +506,7 @@ fn backing_off() {
     assert_eq!(world.sent().call, call);
 
     // The other is preferred although nothing is known against the first any more.
-    let mut world = World::new(&[down.clone(), up.clone()]);
+    let mut world = World::new(&[down, up]);
     world.call();
     let (link, first) = world.dialled();
     world.refuse(link);
@@ -653,7 +653,7 @@ fn draining() {
     assert_eq!(world.commands().len(), 1);
 }
 
-/// S-14: of a call given up nothing more is heard, wherever it is.
+/// S-14, N-3: of a call given up nothing more is heard, wherever it is.
 #[test]
 fn abandoned() {
     let mut world = World::new(&[plain(1)]);

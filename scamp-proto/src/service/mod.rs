@@ -46,6 +46,9 @@ mod desk;
 mod lifecycle;
 mod limits;
 mod name;
+mod notes;
+#[cfg(feature = "discovery")]
+mod offer;
 mod stats;
 
 pub use access::{Access, Caller, Check, Checked, Guard};
@@ -54,6 +57,7 @@ pub use desk::{Desk, House, Job, JobBody, Step};
 pub use lifecycle::{Lifecycle, Order};
 pub use limits::Limits;
 pub use name::{Name, NameError, Ports, running_file_name};
+pub use notes::{Occurrence, ServiceNote};
 pub use stats::Stats;
 
 #[cfg(test)]

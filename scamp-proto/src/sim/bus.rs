@@ -115,10 +115,12 @@ struct Book {
     idempotent: bool,
     replayable: bool,
     named: bool,
-    /// Where it was sent, and what came of it.
-    sent: Vec<(Arc<Entry>, Option<Result<(), CallError>>)>,
+    sent: Vec<Sending>,
     ended: bool,
 }
+
+/// Where a call was sent, and what came of it.
+type Sending = (Arc<Entry>, Option<Result<(), CallError>>);
 
 struct Wire {
     key: Key,
@@ -444,13 +446,11 @@ impl<'a> World<'a> {
                 self.report.pinned += 1;
             }
             Command::Close(link) => {
-                let wire = self.wires.get_mut(&link);
-                if wire.is_some_and(|wire| !core::mem::replace(&mut wire.closed, true)) {
-                    match self.wires[&link].up {
-                        Some(_) => self.schedule(Duration::ZERO, Happening::Lost(link)),
-                        // What is being dialled ends by itself.
-                        None => self.wires.get_mut(&link).expect("it is there").closed = false,
-                    }
+                if let Some(wire) = self.wires.get_mut(&link) {
+                    assert!(wire.up.is_some(), "closed before it is established");
+                    assert!(!wire.closed, "closed twice");
+                    wire.closed = true;
+                    self.schedule(Duration::ZERO, Happening::Lost(link));
                 }
             }
         }
@@ -571,9 +571,9 @@ impl<'a> World<'a> {
         }
         *slot = Some(result.clone());
         let timed_out = matches!(result, Err(CallError::NoReply(ExchangeError::Timeout(_))));
-        let verdict =
-            self.requester
-                .outcome(self.now, call, result.as_ref().map(|()| &()).map(|_| ()));
+        let verdict = self
+            .requester
+            .outcome(self.now, call, result.as_ref().copied());
         match verdict {
             Verdict::Again => assert!(result.is_err(), "a reply was not enough"),
             Verdict::Done => {

@@ -3,7 +3,8 @@
 use scamp_proto::error::Loss;
 use scamp_proto::{Duplex, End, Instant};
 use scamp_tls::{
-    ClientTls, Fingerprint, Identity, IdentityError, Options, Pin, ServerTls, Tls, Versions,
+    ClientTls, Fingerprint, Identity, IdentityError, Options, Pin, ServerTls, Tls, TlsVersion,
+    Versions,
 };
 
 use crate::support::*;
@@ -147,6 +148,25 @@ fn no_common_suite_is_named() {
         assert!(text.contains("no common cipher suite"), "{text}");
     }
     assert!(pair.client.is_drained() && pair.server.is_drained());
+}
+
+/// L-8: both ends tell the version they have agreed on, and none before that.
+#[test]
+fn the_version_is_told() {
+    use TlsVersion::{Tls12, Tls13};
+    for (client, server, version) in [
+        (Versions::Any, Versions::Any, Tls13),
+        (Versions::Any, Versions::Tls12, Tls12),
+        (Versions::Tls13, Versions::Any, Tls13),
+    ] {
+        let [client, server] = [client, server].map(|own| Options::default().versions(own));
+        let client = client_tls(Pin::AnyCertificate, &client);
+        let mut pair = Pair::new(&client, &server_tls(identity("rsa2048"), &server));
+        assert_eq!(pair.client.version(), None);
+        pair.settle();
+        assert_eq!(pair.client.version(), Some(version));
+        assert_eq!(pair.server.version(), Some(version));
+    }
 }
 
 /// Versions that do not meet end in an error, not in silence.

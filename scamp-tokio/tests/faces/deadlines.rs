@@ -1,6 +1,5 @@
 //! Deadlines, on a clock that does not run: pipes in memory, no sockets.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use scamp_proto::limits::{CLIENT_IDLE, RPC_TIMEOUT};
@@ -20,7 +19,7 @@ async fn pair() -> (Client, ServiceHandle) {
         .detached()
         .unwrap();
     let (ours, theirs) = tokio::io::duplex(1 << 16);
-    assert!(service.serve(Io(theirs), IpAddr::from([10, 0, 0, 1])));
+    assert!(service.serve(Io(theirs), ([10, 0, 0, 1], 1).into()));
     let pin = service.fingerprint().unwrap().into();
     (
         Client::builder(pin).over("memory", Io(ours)).await.unwrap(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use scamp_proto::connection;
 use scamp_proto::session::{Config, Side};
 use scamp_tokio::{
-    Actions, Bytes, CallError, Client, CloseReason, ExchangeError, Loss, Pin, RequestHead,
-    RequestOptions, Service,
+    Actions, Bytes, CallError, Client, CloseReason, ExchangeError, Loss, Occurrence, Pin,
+    RequestHead, RequestOptions, Service,
 };
 use tokio::sync::Barrier;
 
@@ -283,7 +283,7 @@ async fn notes_are_kept() {
         .detached()
         .unwrap();
     let (ours, theirs) = tokio::io::duplex(1000);
-    assert!(service.serve(scamp_tokio::Io(theirs), [10, 0, 0, 1].into()));
+    assert!(service.serve(scamp_tokio::Io(theirs), ([10, 0, 0, 1], 1).into()));
     let plain = Client::plain();
     let client = plain.over("", scamp_tokio::Io(ours)).await.unwrap();
     let odd = client.send_other("gossip", &[]).await.unwrap();
@@ -292,7 +292,14 @@ async fn notes_are_kept() {
     let notes = service.notes();
     let texts: Vec<String> = notes.iter().map(|note| note.what.to_string()).collect();
     assert_eq!(texts, ["unknown message type \"gossip\""]);
+    assert_eq!(notes[0].peer, Some(([10, 0, 0, 1], 1).into()));
     assert!(service.notes().is_empty() && client.notes().is_empty());
+    client.close();
+    while service.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let reasons: Vec<Occurrence> = service.notes().into_iter().map(|note| note.what).collect();
+    assert_eq!(reasons, [Occurrence::Closed(CloseReason::ClosedByPeer)]);
 }
 
 /// Every public future can move between threads.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use scamp_proto::limits::CONNECT_TIMEOUT;
 use scamp_tokio::{
-    BodyError, CallError, Client, ExchangeError, Io, Limits, RemoteError, Reply, RequestOptions,
-    Service,
+    BodyError, CallError, Client, ExchangeError, Io, Limits, Occurrence, RemoteError, Reply,
+    RequestOptions, Service,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -141,6 +141,8 @@ fn too_many_connections() {
             Err(CallError::NoReply(ExchangeError::NotEstablished(_)))
         ));
         assert_eq!(service.handle.stats().connections_refused, 1);
+        let mut notes = service.handle.notes().into_iter();
+        assert!(notes.any(|note| note.what == Occurrence::Refused));
         drop(first);
         while service.handle.connections() > 1 {
             tokio::task::yield_now().await;
@@ -232,7 +234,7 @@ async fn silent_connections_are_closed() {
     let mut silent = Vec::new();
     for n in 0..60_u8 {
         let (ours, theirs) = tokio::io::duplex(1000);
-        assert!(service.serve(Io(theirs), std::net::IpAddr::from([10, 0, 0, n])));
+        assert!(service.serve(Io(theirs), ([10, 0, 0, n], 1).into()));
         silent.push(ours);
     }
     assert_eq!(service.stats().handshakes, 60);
@@ -254,7 +256,7 @@ async fn slow_readers_are_closed() {
         .detached()
         .unwrap();
     let (mut ours, theirs) = tokio::io::duplex(100);
-    assert!(service.serve(Io(theirs), std::net::IpAddr::from([10, 0, 0, 1])));
+    assert!(service.serve(Io(theirs), ([10, 0, 0, 1], 1).into()));
     let header = r#"{"type":"request","request_id":1,"action":"Make.octets","size":9999999}"#;
     let request = format!(
         "HEADER 0 {}\r\n{header}END\r\nEOF 0 0\r\nEND\r\n",
@@ -283,7 +285,7 @@ async fn open_and_abort() {
         .detached()
         .unwrap();
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
-    assert!(service.serve(Io(theirs), std::net::IpAddr::from([10, 0, 0, 1])));
+    assert!(service.serve(Io(theirs), ([10, 0, 0, 1], 1).into()));
     let header = r#"{"type":"request","request_id":1,"action":"Slow.never"}"#;
     let (mut from, mut to) = tokio::io::split(&mut ours);
     let flood = async {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use scamp_proto::connection::{AckPolicy, Stats};
+use scamp_proto::service::ServiceNote;
 use scamp_proto::session::{Change, RequestOptions};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{BodyError, CallError, CloseReason, Header, Rng, SendError};
-use scamp_tls::{Fingerprint, Identity, Pin};
+use scamp_tls::{Fingerprint, Identity, Pin, TlsVersion};
 use tokio::runtime::Runtime;
 
 /// Which crate an end is made of.
@@ -76,6 +77,13 @@ impl Client {
             Self::Tokio(client) => {
                 Subscription::Tokio(RUNTIME.block_on(client.subscribe(topics)).unwrap())
             }
+        }
+    }
+
+    pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
+        match self {
+            Self::Blocking(client) => client.tls_version(),
+            Self::Tokio(client) => client.tls_version(),
         }
     }
 
@@ -262,6 +270,14 @@ impl Running {
         match &self.handle {
             Handle::Blocking(handle) => handle.shutdown(),
             Handle::Tokio(handle) => handle.shutdown(),
+        }
+    }
+
+    /// Takes what is worth a line in a log.
+    pub(crate) fn notes(&self) -> Vec<ServiceNote> {
+        match &self.handle {
+            Handle::Blocking(handle) => handle.notes(),
+            Handle::Tokio(handle) => handle.notes(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
+use scamp_proto::service::{Occurrence, ServiceNote, Stats};
 use scamp_proto::session::{Config, Side};
 use scamp_tls::Options;
 use serde_json::{Value, json};
@@ -108,8 +109,6 @@ impl Service {
     }
 
     /// Waits until the attacker's connection has ended, which leaves `left`, and for that reason.
-    ///
-    /// The tokio face does not tell why a connection ended.
     pub(crate) fn assert_ended(&mut self, left: usize, reason: &str) {
         let mut reasons = Vec::new();
         until("the connection's end", || {
@@ -118,10 +117,7 @@ impl Service {
             report.connections == left
         });
         let told = reasons.iter().any(|known| known.contains(reason));
-        assert!(
-            told || self.face == Face::Tokio,
-            "{reason} is not in {reasons:?}"
-        );
+        assert!(told, "{reason} is not in {reasons:?}");
     }
 
     fn hear(&mut self, word: &str) -> String {
@@ -214,7 +210,7 @@ pub(crate) fn serve_if_told() {
 }
 
 fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
-    use scamp_blocking::{Access, Occurrence, Reply, Request, Service};
+    use scamp_blocking::{Access, Reply, Request, Service};
 
     let hold = |held: &Arc<AtomicUsize>| {
         let held = held.clone();
@@ -264,17 +260,7 @@ fn blocking(held: &Arc<AtomicUsize>, large: &Bytes) {
     let (address, handle) = (service.local_addr(), service.handle());
     std::thread::spawn(move || service.run());
     answer(address.to_string(), held, || {
-        let stats = handle.stats();
-        let notes = handle.notes().into_iter();
-        let reasons = notes.filter_map(|note| match note.what {
-            Occurrence::Closed(reason) => Some(reason.to_string()),
-            _ => None,
-        });
-        (
-            stats.open_connections,
-            stats.requests_active,
-            reasons.collect(),
-        )
+        (handle.stats(), handle.notes())
     });
 }
 
@@ -339,16 +325,22 @@ fn tokio_(held: &Arc<AtomicUsize>, large: &Bytes) {
     let (address, handle) = (service.local_addr(), service.handle());
     RUNTIME.spawn(service.run());
     answer(address.to_string(), held, || {
-        let stats = handle.stats();
-        (stats.open_connections, stats.requests_active, Vec::new())
+        (handle.stats(), handle.notes())
     });
 }
 
 /// Answers until the input ends.
-fn answer(address: String, held: &AtomicUsize, look: impl Fn() -> (usize, usize, Vec<String>)) {
+fn answer(address: String, held: &AtomicUsize, look: impl Fn() -> (Stats, Vec<ServiceNote>)) {
     println!("SERVING {address}");
     for _ in std::io::stdin().lines() {
-        let (connections, active, reasons) = look();
+        let (stats, notes) = look();
+        let (connections, active) = (stats.open_connections, stats.requests_active);
+        let reason = |what| match what {
+            Occurrence::Closed(reason) => Some(reason.to_string()),
+            _ => None,
+        };
+        let notes = notes.into_iter();
+        let reasons: Vec<_> = notes.filter_map(|note| reason(note.what)).collect();
         let held = held.load(Ordering::SeqCst);
         let report = json!({
             "connections": connections, "active": active, "held": held, "reasons": reasons,

@@ -91,7 +91,7 @@ pub async fn serve(case: &Case, listener: Listener) -> io::Result<()> {
         .detached()?;
     loop {
         let (stream, from) = listener.accept_bare().await?;
-        service.serve(Io(stream), from.ip());
+        service.serve(Io(stream), from);
     }
 }
 

@@ -297,6 +297,7 @@ impl TableState {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::vec;
     use std::vec::Vec;

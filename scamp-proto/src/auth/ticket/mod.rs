@@ -288,4 +288,5 @@ fn as_set(mut privileges: Vec<u64>) -> Vec<u64> {
 const VERSION: &str = "1";
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

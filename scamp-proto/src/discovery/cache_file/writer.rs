@@ -93,6 +93,14 @@ impl Writer {
         }
     }
 
+    /// Waits no longer than this, from `now`, before the first write.
+    pub fn first_write(self, now: Instant, wait: Duration) -> Self {
+        Self {
+            write_at: self.write_at.min(now + wait),
+            ..self
+        }
+    }
+
     /// Notes that the file should have another content now.
     pub fn changed(&mut self) {
         self.state = match self.state {

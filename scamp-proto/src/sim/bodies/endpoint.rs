@@ -201,6 +201,8 @@ impl Rig {
                 for packet in packets {
                     let message = self.heard.entry(packet.msgno).or_default();
                     match packet.kind {
+                        // After the end it breaks a rule, and brings nothing.
+                        Kind::Data if message.1.is_some() => {}
                         Kind::Data => message.0 += packet.size,
                         Kind::Eof | Kind::TxErr => message.1 = message.1.or(Some(packet.kind)),
                         Kind::Header | Kind::Ack | Kind::Ping | Kind::Pong => {}

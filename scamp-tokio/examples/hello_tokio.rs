@@ -1,7 +1,7 @@
 //! A service and a client in one process: connect, send a request, print the reply, close.
 //!
 //! ```text
-//! cargo run -p scamp-tokio --example hello
+//! cargo run -p scamp-tokio --example hello_tokio
 //! ```
 
 use scamp_tokio::{Client, Identity, Pin, Reply, Service};

@@ -1,7 +1,7 @@
 //! Connects to a service, asks it one thing, prints the answer, closes (R-27).
 //!
 //! ```text
-//! hello [ADDRESS FINGERPRINT]
+//! hello_blocking [ADDRESS FINGERPRINT]
 //! ```
 //!
 //! Without an address it asks a service of its own.
