@@ -166,6 +166,7 @@ fn trust_and_configuration_stand_alone() {
         "aws_lc",
     ];
     never("scamp-proto/src/auth", &above);
+    never("scamp-proto/src/discovery", &above);
     never("scamp-proto/src/config", &above);
     never("scamp-proto/src/config", &["crate::auth"]);
 }

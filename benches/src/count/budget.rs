@@ -45,6 +45,13 @@ pub const BUDGETS: &[Budget] = &[
     row("session-echo-1", 19437, 2.00),
     row("session-echo-64", 19668, 3.88),
     row("session-echo-1-ticket", 21854, 2.00),
+    row("lookup-10000", 1887, 0.00),
+    row("lookup-10000-same", 1883, 0.00),
+    row("lookup-alias", 2144, 0.00),
+    row("choose-of-100", 127122, 0.00),
+    row("announcement-read", 60146, 14.00),
+    row("cache-load-1000", 38081350, 14157.00),
+    row("cache-reload-1000", 5272890, 4.00),
     row("call-1-instance", 5587, 3.00),
     row("call-10-instances", 16041, 3.00),
 ];

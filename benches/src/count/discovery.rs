@@ -39,8 +39,9 @@ impl Verify for Anybody {
 }
 
 impl Sign for Anybody {
-    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
-        Ok(vec![7; 256])
+    /// Another one for each message.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        Ok(Fingerprint::of(message).octets().repeat(13))
     }
 }
 

@@ -8,6 +8,7 @@
 //! had from the [`Announcement`] that [`Unverified::verify`] makes of it (D-6).
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 
 use super::action::{ActionRef, Envelopes};
 use super::body::{BadAction, Body, Timestamp};
-use super::find::find;
+use super::find::{find, find_pair};
 use super::{AnnouncementError, Uri};
 use crate::auth::{Fingerprint, Padding, PublicKey, Verify};
 use crate::limits::{ANNOUNCEMENT, SIGNING_KEY_LEAST, SIGNING_KEY_MOST};
@@ -50,7 +51,7 @@ impl Announcement {
         let range = index(self.certificate.start)..index(self.certificate.end);
         let pem = self.text().get(range).unwrap_or_default();
         // It could be read once, so it can be read again.
-        read_certificate(pem.as_bytes()).unwrap_or_default().into()
+        read_certificate(pem.as_bytes()).map_or_else(|_| Bytes::new(), |(der, _)| der)
     }
 
     /// The service's name for itself, which means something together with the fingerprint only.
@@ -174,7 +175,7 @@ pub struct Unverified {
     text: Box<str>,
     json_len: usize,
     certificate: core::ops::Range<u32>,
-    der: Vec<u8>,
+    der: Bytes,
     signature: Vec<u8>,
     fingerprint: Fingerprint,
     has_more: bool,
@@ -190,6 +191,14 @@ impl Unverified {
     ///
     /// [`AnnouncementError`] names the part that is missing or malformed.
     pub fn split(text: &[u8]) -> Result<Self, AnnouncementError> {
+        Self::split_with(text, None)
+    }
+
+    /// The same for one of many texts, which often have a certificate in common.
+    pub(super) fn split_with(
+        text: &[u8],
+        certificates: Option<&mut Certificates>,
+    ) -> Result<Self, AnnouncementError> {
         if text.len() > ANNOUNCEMENT {
             return Err(AnnouncementError::TooLong);
         }
@@ -199,7 +208,10 @@ impl Unverified {
         let (signature, more) = split_at_gap(rest).unwrap_or((rest, b""));
         let begin = json.len().saturating_add(GAP.len());
         let end = begin.saturating_add(certificate.len());
-        let der = read_certificate(certificate)?;
+        let (der, fingerprint) = match certificates {
+            Some(certificates) => certificates.read(certificate)?,
+            None => read_certificate(certificate)?,
+        };
         let signature = decode_base64(signature).ok_or(AnnouncementError::BadSignatureText)?;
         let text = match core::str::from_utf8(text) {
             Ok(text) => text,
@@ -217,7 +229,7 @@ impl Unverified {
             text: text.into(),
             json_len: json.len(),
             certificate: offset(begin)..offset(end),
-            fingerprint: Fingerprint::of(&der),
+            fingerprint,
             der,
             signature,
             has_more: !more.trim_ascii().is_empty(),
@@ -303,22 +315,35 @@ impl fmt::Debug for Unverified {
     }
 }
 
-/// What stands before the first empty line, and what follows it.
-fn split_at_gap(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut from = 0_usize;
-    loop {
-        let rest = text.get(from..)?;
-        let at = from.saturating_add(find(rest, b'\n')?);
-        let next = at.saturating_add(1);
-        if text.get(next) == Some(&b'\n') {
-            return Some((text.get(..at)?, text.get(next.saturating_add(1)..)?));
+/// The certificates read last, so that reading many texts does not decode one again and again.
+#[derive(Debug, Default)]
+pub(super) struct Certificates {
+    known: BTreeMap<Box<[u8]>, (Bytes, Fingerprint)>,
+}
+
+impl Certificates {
+    fn read(&mut self, part: &[u8]) -> Result<(Bytes, Fingerprint), AnnouncementError> {
+        if let Some(known) = self.known.get(part) {
+            return Ok(known.clone());
         }
-        from = next;
+        let read = read_certificate(part)?;
+        if self.known.len() >= CERTIFICATES {
+            self.known.clear();
+        }
+        self.known.insert(part.into(), read.clone());
+        Ok(read)
     }
 }
 
-/// The DER of the one certificate that a part consists of (D-3, D-4).
-fn read_certificate(part: &[u8]) -> Result<Vec<u8>, AnnouncementError> {
+/// What stands before the first empty line, and what follows it.
+fn split_at_gap(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = find_pair(text, b'\n')?;
+    let (part, rest) = text.split_at_checked(at)?;
+    Some((part, rest.get(GAP.len()..)?))
+}
+
+/// The DER of the one certificate that a part consists of, and its fingerprint (D-3, D-4).
+fn read_certificate(part: &[u8]) -> Result<(Bytes, Fingerprint), AnnouncementError> {
     let bad = AnnouncementError::BadCertificate;
     let base64 = part
         .trim_ascii()
@@ -331,7 +356,10 @@ fn read_certificate(part: &[u8]) -> Result<Vec<u8>, AnnouncementError> {
     }
     let der = decode_base64(base64).ok_or(bad("it is not base64"))?;
     match PublicKey::of_certificate(&der) {
-        Some(_) => Ok(der),
+        Some(_) => {
+            let fingerprint = Fingerprint::of(&der);
+            Ok((der.into(), fingerprint))
+        }
         None => Err(bad("it is no X.509")),
     }
 }
@@ -351,6 +379,8 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
+/// Certificates remembered while a file is read.
+const CERTIFICATES: usize = 256;
 const GAP: &[u8] = b"\n\n";
 pub(super) const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 pub(super) const END: &[u8] = b"-----END CERTIFICATE-----";

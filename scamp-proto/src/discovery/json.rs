@@ -109,6 +109,12 @@ impl<'a> Cursor<'a> {
         let begin = self.at;
         let mut escaped = false;
         loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let plain = rest
+                .iter()
+                .position(|octet| matches!(octet, b'"' | b'\\' | 0..=0x1F))
+                .unwrap_or(rest.len());
+            self.at = self.at.saturating_add(plain);
             match self.next()? {
                 b'"' => break,
                 b'\\' => {
@@ -119,8 +125,7 @@ impl<'a> Cursor<'a> {
                         _ => return Err(self.fault()),
                     }
                 }
-                0..=0x1F => return Err(self.fault()),
-                _ => {}
+                _ => return Err(self.fault()),
             }
         }
         let raw = self.text.get(begin..self.at.saturating_sub(1));

@@ -1,13 +1,16 @@
 //! One reading of the cache file, compared with what was known before (D-31, D-35).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{Piece, Splitter};
 use crate::auth::Verify;
+use crate::discovery::announcement::Certificates;
+use crate::discovery::known::Digest;
 use crate::discovery::{Announcement, AnnouncementError, Event, Instance, Unverified};
 
 /// What the cache file said, and what of it was good.
@@ -115,9 +118,19 @@ struct Found<'a> {
     again: Vec<bool>,
     /// The records by their texts, once one was not the expected.
     by_text: Option<BTreeMap<&'a [u8], usize>>,
-    /// The texts that are new, and which part each is.
-    new: BTreeMap<Box<[u8]>, usize>,
+    /// The texts that are new, in the order of their parts.
+    new: Vec<Box<[u8]>>,
+    /// How they end, which is where their signatures differ.
+    tails: BTreeMap<[u8; TAIL], Same>,
     events: Vec<Event>,
+}
+
+/// New texts that end alike.
+#[derive(Debug)]
+enum Same {
+    /// Which of them.
+    One(usize),
+    Many(BTreeSet<Digest>),
 }
 
 #[derive(Debug)]
@@ -139,7 +152,8 @@ impl<'a> Reading<'a> {
                 next: 0,
                 again: alloc::vec![false; before.len()],
                 by_text: None,
-                new: BTreeMap::new(),
+                new: Vec::new(),
+                tails: BTreeMap::new(),
                 events: Vec::new(),
             },
         }
@@ -186,34 +200,31 @@ impl<'a> Reading<'a> {
         if is_same {
             return None;
         }
-        let mut new: Vec<_> = found
-            .new
-            .into_iter()
-            .map(|(text, part)| (part, text))
-            .collect();
-        new.sort_unstable_by_key(|(part, _)| *part);
-        let mut new = new.into_iter();
+        let mut new = found.new.into_iter();
+        let mut certificates = Certificates::default();
         let mut records = Vec::with_capacity(found.parts.len());
         for part in found.parts {
             match part {
                 Part::Kept(at) => records.extend(found.before.records.get(at).cloned()),
                 Part::New(index) => {
-                    let Some((_, text)) = new.next() else {
+                    let Some(text) = new.next() else {
                         continue;
                     };
-                    records.push(match read_record(&text, verify, accept_pss) {
-                        Ok(announcement) => {
-                            tell_oddities(&announcement, on_event);
-                            Record::Good(Arc::new(Instance::from_cache(Arc::new(announcement))))
-                        }
-                        Err(error) => {
-                            // A later version is nobody's fault (D-15).
-                            if !matches!(error, AnnouncementError::TooNew(_)) {
-                                on_event(Event::BadRecord { index, error });
+                    records.push(
+                        match read_record(&text, &mut certificates, verify, accept_pss) {
+                            Ok(announcement) => {
+                                tell_oddities(&announcement, on_event);
+                                Record::Good(Arc::new(Instance::from_cache(Arc::new(announcement))))
                             }
-                            Record::Bad(text, error)
-                        }
-                    });
+                            Err(error) => {
+                                // A later version is nobody's fault (D-15).
+                                if !matches!(error, AnnouncementError::TooNew(_)) {
+                                    on_event(Event::BadRecord { index, error });
+                                }
+                                Record::Bad(text, error)
+                            }
+                        },
+                    );
                 }
             }
         }
@@ -252,10 +263,32 @@ impl Found<'_> {
                     self.parts.push(Part::Kept(at));
                 }
             }
-            None if self.new.contains_key(text) => {}
+            None if self.is_repeat(text) => {}
             None => {
-                self.new.insert(text.into(), self.parts.len());
+                self.new.push(text.into());
                 self.parts.push(Part::New(index));
+            }
+        }
+    }
+
+    /// Whether this is one of the new texts again; if not, it is from now on.
+    fn is_repeat(&mut self, text: &[u8]) -> bool {
+        let tail = *text.trim_ascii_end().last_chunk().unwrap_or(&[0; TAIL]);
+        match self.tails.entry(tail) {
+            Entry::Vacant(place) => {
+                place.insert(Same::One(self.new.len()));
+                false
+            }
+            Entry::Occupied(place) => {
+                let same = place.into_mut();
+                if let Same::One(first) = *same {
+                    let first = self.new.get(first).map_or(&[][..], |text| text);
+                    *same = Same::Many(BTreeSet::from([Digest::of(first)]));
+                }
+                match same {
+                    Same::Many(digests) => !digests.insert(Digest::of(text)),
+                    Same::One(_) => false,
+                }
             }
         }
     }
@@ -272,10 +305,11 @@ impl Found<'_> {
 
 fn read_record(
     text: &[u8],
+    certificates: &mut Certificates,
     verify: &dyn Verify,
     accept_pss: bool,
 ) -> Result<Announcement, AnnouncementError> {
-    let unverified = Unverified::split(text)?;
+    let unverified = Unverified::split_with(text, Some(certificates))?;
     match accept_pss {
         false => unverified.verify(verify),
         true => unverified.verify_or_pss(verify),
@@ -307,3 +341,6 @@ pub(in crate::discovery) fn tell_oddities(
         });
     }
 }
+
+/// Octets at the end of a text that tell nearly all texts apart.
+const TAIL: usize = 24;
