@@ -21,7 +21,8 @@ pub struct Content {
 
 #[derive(Clone, Debug)]
 enum Record {
-    Good(Arc<Instance>),
+    /// The text of its own only where the announcement left some of it out.
+    Good(Arc<Instance>, Option<Box<[u8]>>),
     /// Kept, so that a bad signature is not verified each time again (N-57).
     Bad(Box<[u8]>, AnnouncementError),
 }
@@ -40,7 +41,7 @@ impl Content {
     /// The records in the order of the file, each text once: a service, or what is wrong with it.
     pub fn records(&self) -> impl Iterator<Item = Result<&Arc<Instance>, AnnouncementError>> {
         self.records.iter().map(|record| match record {
-            Record::Good(instance) => Ok(instance),
+            Record::Good(instance, _) => Ok(instance),
             Record::Bad(_, error) => Err(*error),
         })
     }
@@ -59,7 +60,8 @@ impl Content {
 impl Record {
     fn text(&self) -> &[u8] {
         match self {
-            Self::Good(instance) => {
+            Self::Good(_, Some(text)) => text,
+            Self::Good(instance, None) => {
                 let text = instance
                     .announcement()
                     .map(|announcement| announcement.text());
@@ -214,7 +216,11 @@ impl<'a> Reading<'a> {
                         match read_record(&text, &mut certificates, verify, accept_pss) {
                             Ok(announcement) => {
                                 tell_oddities(&announcement, on_event);
-                                Record::Good(Arc::new(Instance::from_cache(Arc::new(announcement))))
+                                let is_whole = announcement.text().len() == text.len();
+                                Record::Good(
+                                    Arc::new(Instance::from_cache(Arc::new(announcement))),
+                                    (!is_whole).then_some(text),
+                                )
                             }
                             Err(error) => {
                                 // A later version is nobody's fault (D-15).

@@ -158,6 +158,12 @@ fn only_new_texts_are_verified() {
 
     let third = read(&second, &file(&[&three])).unwrap();
     assert_eq!((rsa.0.get(), identities(&third)), (0, vec!["three".into()]));
+    // One with more after its signature than a text may have is known again, too.
+    let binary = [three.as_bytes(), b"\xFF\n"].concat();
+    let with_binary = [b"\n%%%\n", &binary[..]].concat();
+    let fourth = read(&third, &with_binary).unwrap();
+    assert_eq!(identities(&fourth), ["three"]);
+    assert!(read(&fourth, &with_binary).is_none() && rsa.0.get() == 0);
     let empty = read(&third, b"").unwrap();
     assert!(empty.is_empty() && read(&empty, b"").is_none());
 }
