@@ -145,6 +145,8 @@ struct Calling {
     is_replayable: bool,
     /// Whether its one retry is used up (S-33).
     retried: bool,
+    /// Whom it was taken from then; it never goes back there.
+    left: Option<Arc<Instance>>,
     /// Whether a connection once was closed before anything was sent on it.
     reopened: bool,
 }
@@ -474,6 +476,7 @@ impl Requester {
             place,
             stage: Stage::Waiting,
             retried: false,
+            left: None,
             reopened: false,
         };
         self.calls.insert(id, calling);
@@ -556,6 +559,7 @@ impl Requester {
             return false;
         };
         calling.retried = true;
+        calling.left = Some(here);
         self.counts.repeated += 1;
         self.move_to(now, id, target);
         true
@@ -598,8 +602,9 @@ impl Requester {
                 continue;
             };
             let here = calling.target.instance.clone();
+            let left = calling.left.clone();
             let wanted = core::mem::take(&mut calling.wanted);
-            let picked = self.pick(now, &wanted, None);
+            let picked = self.pick(now, &wanted, left.as_deref());
             if let Some(calling) = self.calls.get_mut(&id) {
                 calling.wanted = wanted;
             }
