@@ -49,9 +49,9 @@ pub const BUDGETS: &[Budget] = &[
     row("lookup-10000-same", 1883, 0.00),
     row("lookup-alias", 2144, 0.00),
     row("choose-of-100", 127122, 0.00),
-    row("announcement-read", 60146, 14.00),
-    row("cache-load-1000", 38081350, 14157.00),
-    row("cache-reload-1000", 5272890, 4.00),
+    row("announcement-read", 58623, 14.00),
+    row("cache-load-1000", 34779482, 14157.00),
+    row("cache-reload-1000", 2512778, 4.00),
     row("call-1-instance", 5587, 3.00),
     row("call-10-instances", 16041, 3.00),
 ];
