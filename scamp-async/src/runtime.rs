@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use futures_io::{AsyncRead, AsyncWrite};
+use scamp_host::port::TcpListener;
 use scamp_proto::Instant;
 
 /// A runtime: the seam between this crate and tokio, async-std or smol.
@@ -59,7 +60,7 @@ pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// # Errors
     ///
     /// Those of the operating system.
-    fn adopt(&self, listener: std::net::TcpListener) -> io::Result<Self::Listener>;
+    fn adopt(&self, listener: TcpListener) -> io::Result<Self::Listener>;
 }
 
 /// An alarm clock for one task.

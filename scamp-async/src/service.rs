@@ -524,7 +524,7 @@ struct Core {
 
 impl<R> ServiceHandle<R> {
     /// Ends [`Service::run`] in good order; a second call does not wait for requests in progress, and
-    /// a third for nothing.
+    /// a third not for the last announcements.
     pub fn shutdown(&self) {
         if !self.core.listens {
             self.core.refuses.store(true, Ordering::Release);

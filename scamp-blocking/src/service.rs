@@ -466,7 +466,7 @@ pub struct ServiceHandle {
 impl ServiceHandle {
     /// Ends the service: it accepts nothing more, refuses new requests as certainly not processed,
     /// and lets those in progress end for up to [`Limits::shutdown_drain`]. Told twice, it does not
-    /// wait for them, and told three times, for nothing (V-12).
+    /// wait for them, and told three times, not for the last announcements either (V-12).
     pub fn shutdown(&self) {
         self.shared.stops.fetch_add(1, Ordering::SeqCst);
         self.shared.wake();

@@ -1,12 +1,15 @@
 //! A port to listen on (V-2).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 
 use scamp_proto::Rng;
 use scamp_proto::service::Ports;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
+
+/// What listens: the standard library's, for any runtime to take over.
+pub use std::net::TcpListener;
 
 /// Listens on one of these ports, chosen at random.
 ///

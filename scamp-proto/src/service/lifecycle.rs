@@ -147,7 +147,7 @@ impl Lifecycle {
         self.suspended
     }
 
-    /// Begins the end. Told twice, it waits for no request; told three times, for nothing.
+    /// Begins the end. Told twice, it waits for no request; told three times, for no farewell either.
     pub fn shutdown(&mut self, now: Instant) {
         match self.stage {
             Stage::Starting => self.finish(),
@@ -162,7 +162,9 @@ impl Lifecycle {
                 self.begin_closing(now);
             }
             Stage::Draining(_) => self.begin_closing(now),
-            Stage::Closing(_) | Stage::Leaving => self.finish(),
+            // Closing is short, and what is flushed then is worth it; the farewells are not.
+            Stage::Closing(_) => self.announces = false,
+            Stage::Leaving => self.finish(),
             Stage::Over => {}
         }
     }
@@ -332,8 +334,8 @@ mod tests {
         );
     }
 
-    /// V-12: a second shutdown skips to the fourth step, from wherever it is; a third waits for
-    /// nothing.
+    /// V-12: a second shutdown skips to the fourth step, from wherever it is; a third waits for no
+    /// farewell.
     #[test]
     fn hurried() {
         let mut life = serving();
@@ -346,6 +348,16 @@ mod tests {
             [&refused[..], &[Order::CutReplies, Order::Close]].concat()
         );
         life.shutdown(at(2));
+        assert_eq!(orders(&mut life), [], "connections may still flush");
+        life.closed(at(2));
+        assert_eq!(orders(&mut life), [Order::RemoveRunningFile, Order::Return]);
+
+        let mut life = serving();
+        life.shutdown(at(0));
+        life.shutdown(at(0));
+        life.closed(at(0));
+        orders(&mut life);
+        life.shutdown(at(0));
         assert_eq!(orders(&mut life), [Order::RemoveRunningFile, Order::Return]);
 
         let mut life = Lifecycle::new(false);

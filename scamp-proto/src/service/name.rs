@@ -17,7 +17,7 @@ use crate::Rng;
 ///
 /// let name = Name::parse("greeter")?;
 /// let identity = name.identity([7; 18]);
-/// assert_eq!(identity, "greeter:BwcHBwcHBwcHBwcHBwcHBwcHBwcH");
+/// assert_eq!(identity, "greeter:BwcHBwcHBwcHBwcHBwcHBwcH");
 /// # Ok::<(), scamp_proto::service::NameError>(())
 /// ```
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
