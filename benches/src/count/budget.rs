@@ -49,9 +49,9 @@ pub const BUDGETS: &[Budget] = &[
     row("lookup-10000-same", 1908, 0.00),
     row("lookup-alias", 2172, 0.00),
     row("choose-of-100", 127771, 0.00),
-    row("announcement-read", 60156, 14.00),
-    row("cache-load-1000", 38107390, 14157.00),
-    row("cache-reload-1000", 5276362, 4.00),
+    row("announcement-read", 57952, 12.00),
+    row("cache-load-1000", 34073516, 12157.00),
+    row("cache-reload-1000", 2512642, 4.00),
     row("call-1-instance", 4285, 3.00),
     row("call-10-instances", 14713, 3.00),
 ];

@@ -16,10 +16,10 @@ use core::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use memchr::{memchr, memchr_iter};
 
 use super::action::{ActionRef, Envelopes};
 use super::body::{BadAction, Body, Timestamp};
-use super::find::{find, find_pair};
 use super::{AnnouncementError, Uri};
 use crate::auth::{Fingerprint, Padding, PublicKey, Verify};
 use crate::limits::{ANNOUNCEMENT, SIGNING_KEY_LEAST, SIGNING_KEY_MOST};
@@ -337,7 +337,8 @@ impl Certificates {
 
 /// What stands before the first empty line, and what follows it.
 fn split_at_gap(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = find_pair(text, b'\n')?;
+    let mut ends = memchr_iter(b'\n', text);
+    let at = ends.find(|end| text.get(end.saturating_add(1)) == Some(&b'\n'))?;
     let (part, rest) = text.split_at_checked(at)?;
     Some((part, rest.get(GAP.len()..)?))
 }
@@ -368,7 +369,7 @@ fn read_certificate(part: &[u8]) -> Result<(Bytes, Fingerprint), AnnouncementErr
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii();
     // Lines are all of one length, but for the last.
-    let width = find(text, b'\n').map_or(text.len(), |end| end.saturating_add(1));
+    let width = memchr(b'\n', text).map_or(text.len(), |end| end.saturating_add(1));
     let mut dense = Vec::with_capacity(text.len());
     for line in text.chunks(width.max(1)) {
         dense.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));

@@ -474,6 +474,8 @@ impl<'a> Reader<'a> {
             Kind::Array => {}
             _ => return Err(AnnouncementError::BadField("list of actions")),
         }
+        // Most services have about as many; the excess is given back.
+        self.service.actions.reserve(16);
         cursor.array(|cursor, _| match cursor.kind()? {
             Kind::Array => self.namespace(cursor),
             _ => {

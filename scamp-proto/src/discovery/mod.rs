@@ -29,7 +29,6 @@ pub mod datagram;
 pub mod directory;
 mod error;
 mod event;
-mod find;
 mod instance;
 pub mod intake;
 mod json;

@@ -169,13 +169,28 @@ impl<'a> Reading<'a> {
     /// Takes the first `len` octets of [`room`](Self::room).
     pub fn filled(&mut self, len: usize) {
         let Self { splitter, found } = self;
-        splitter.filled(len, &mut |piece| found.take(piece));
+        splitter.add(len);
+        while let Some(expected) = found.before.records.get(found.next) {
+            if !splitter.pass(expected.text()) {
+                break;
+            }
+            found.keep(found.next);
+        }
+        splitter.search_on(&mut |piece| found.take(piece));
     }
 
     /// Takes the file's next octets.
-    pub fn feed(&mut self, octets: &[u8]) {
-        let Self { splitter, found } = self;
-        splitter.feed(octets, &mut |piece| found.take(piece));
+    pub fn feed(&mut self, mut octets: &[u8]) {
+        while !octets.is_empty() {
+            let room = self.room();
+            let len = octets.len().min(room.len());
+            let (first, rest) = octets.split_at_checked(len).unwrap_or((octets, b""));
+            if let Some(room) = room.get_mut(..len) {
+                room.copy_from_slice(first);
+            }
+            self.filled(len);
+            octets = rest;
+        }
     }
 
     /// Verifies what is new, and returns what the file says now; `None` if that is what it said
@@ -258,22 +273,21 @@ impl Found<'_> {
             false => self.look_up(text),
         };
         match known {
-            Some(at) => {
-                self.next = at.saturating_add(1);
-                // Exact duplicates count once.
-                if self
-                    .again
-                    .get_mut(at)
-                    .is_some_and(|again| !core::mem::replace(again, true))
-                {
-                    self.parts.push(Part::Kept(at));
-                }
-            }
+            Some(at) => self.keep(at),
             None if self.is_repeat(text) => {}
             None => {
                 self.new.push(text.into());
                 self.parts.push(Part::New(index));
             }
+        }
+    }
+
+    /// Notes that a record known before is there again; exact duplicates count once.
+    fn keep(&mut self, at: usize) {
+        self.next = at.saturating_add(1);
+        let again = self.again.get_mut(at);
+        if again.is_some_and(|again| !core::mem::replace(again, true)) {
+            self.parts.push(Part::Kept(at));
         }
     }
 

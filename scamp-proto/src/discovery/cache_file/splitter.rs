@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use memchr::memchr;
+
 use super::MARK;
-use crate::discovery::find::find;
 use crate::limits::{ANNOUNCEMENT, CACHE_FILE, CACHE_RECORDS};
 
 /// Finds the records in a cache file that is read piece by piece, however it is cut.
@@ -92,6 +93,12 @@ impl Splitter {
 
     /// Takes the first `len` octets of [`room`](Self::room) for the file's next ones.
     pub fn filled(&mut self, len: usize, take: &mut dyn FnMut(Piece<'_>)) {
+        self.add(len);
+        self.search_on(take);
+    }
+
+    /// The first half of [`filled`](Self::filled): takes the octets.
+    pub(super) fn add(&mut self, len: usize) {
         self.end = self.end.saturating_add(len).min(self.buffer.len());
         let before = self.octets;
         self.octets = before.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
@@ -102,11 +109,35 @@ impl Splitter {
                 .saturating_sub(excess.unwrap_or(usize::MAX))
                 .max(self.begin);
         }
+    }
+
+    /// The other half: finds the records in them.
+    pub(super) fn search_on(&mut self, take: &mut dyn FnMut(Piece<'_>)) {
         self.search(false, take);
         if self.octets > CACHE_FILE {
             self.fill_up("discovery.cache_file", CACHE_FILE, take);
         }
         self.lose_what_is_too_long();
+    }
+
+    /// Passes over the next record without searching it, if it is this one and a separator follows.
+    ///
+    /// The text must have been a record before, so that no line of it is a separator. One that does
+    /// not end with its line is left to the search.
+    pub(super) fn pass(&mut self, record: &[u8]) -> bool {
+        let is_between = self.separated && self.lost == 0 && self.state == State::Reading;
+        if !is_between || self.index >= CACHE_RECORDS || !record.ends_with(b"\n") {
+            return false;
+        }
+        let rest = self.buffer.get(self.begin..self.end).unwrap_or_default();
+        let after = rest.strip_prefix(record);
+        let Some(after) = after.and_then(|rest| rest.strip_prefix(b"\n%%%\n")) else {
+            return false;
+        };
+        self.begin = self.end.saturating_sub(after.len());
+        self.searched = self.begin;
+        self.index = self.index.saturating_add(1);
+        true
     }
 
     /// Takes the file's next octets.
@@ -164,7 +195,7 @@ impl Splitter {
     fn next_mark(&mut self, is_end: bool) -> Option<usize> {
         loop {
             let rest = self.buffer.get(self.searched..self.end)?;
-            let Some(found) = find(rest, b'%') else {
+            let Some(found) = memchr(b'%', rest) else {
                 self.searched = self.end;
                 return None;
             };
