@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use scamp_proto::service::{self, Access, ActionError, IntoAction, Name};
+use scamp_proto::service::{self, Access, ActionError, IntoAction};
 use scamp_proto::wire::RemoteError;
 
 use crate::office::{Handler, NotifyHandler, Office};
@@ -25,7 +25,7 @@ use crate::request::Request;
 ///     .action(("Client.ping", "noauth"), |request| async move { Ok(Reply::new(request.bytes().clone())) })?;
 /// # Ok::<(), scamp_async::ActionError>(())
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Actions {
     table: service::Actions<Handler>,
     notify: Option<NotifyHandler>,
@@ -99,22 +99,20 @@ impl Actions {
         self
     }
 
-    /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
-    pub(crate) fn build_in(&mut self, queue_depth_of: Option<&Name>, documentation: Option<bool>) {
-        if let Some(name) = queue_depth_of {
-            let _ = self.table.add_queue_depth(name);
-        }
-        if let Some(all) = documentation {
-            let _ = self.table.add_documentation(all);
-        }
-    }
-
     pub(crate) fn table(&self) -> &service::Actions<Handler> {
         &self.table
     }
 
+    pub(crate) fn table_mut(&mut self) -> &mut service::Actions<Handler> {
+        &mut self.table
+    }
+
+    pub(crate) fn notify(&self) -> Option<&NotifyHandler> {
+        self.notify.as_ref()
+    }
+
     pub(crate) fn into_office(self) -> Office {
-        Office::new(self.table, self.notify)
+        Office::new(self)
     }
 }
 

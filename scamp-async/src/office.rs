@@ -5,15 +5,16 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use scamp_proto::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
 use scamp_proto::note::Newest;
-use scamp_proto::service::{self, Guard, House, Occurrence, ServiceNote};
+use scamp_proto::service::{Guard, House, Limits, Occurrence, ServiceNote};
 use scamp_proto::session::Board;
 
+use crate::actions::Actions;
 use crate::request::Request;
 use crate::runtime::Work;
 use crate::shared::Shared;
@@ -34,14 +35,16 @@ pub(crate) type Members = Box<dyn Fn() -> Vec<Arc<Shared>> + Send + Sync>;
 
 /// What the connections of one service have in common, or what one client serves with.
 pub(crate) struct Office {
-    pub(crate) actions: service::Actions<Handler>,
-    pub(crate) notify: Option<NotifyHandler>,
+    /// Swapped when actions are added or removed while the service runs (V-1).
+    actions: RwLock<Arc<Actions>>,
     /// What is published. Its lock is taken before that of any connection.
     board: Mutex<Board>,
     /// Requests in handlers.
     active: AtomicUsize,
     max_active: usize,
     pub(crate) max_per_connection: usize,
+    /// How long a handler may take whose action does not say (S-20).
+    pub(crate) handler_timeout: Option<Duration>,
     /// What is worth a line in a service's log; the connection of a client keeps its own notes.
     notes: Option<Mutex<Newest<ServiceNote>>>,
     /// Tickets and the table. Its lock is taken last, and nothing is waited for under it.
@@ -58,14 +61,14 @@ pub(crate) struct Office {
 }
 
 impl Office {
-    pub(crate) fn new(actions: service::Actions<Handler>, notify: Option<NotifyHandler>) -> Self {
+    pub(crate) fn new(actions: Actions) -> Self {
         Self {
-            actions,
-            notify,
+            actions: RwLock::new(Arc::new(actions)),
             board: Mutex::default(),
             active: AtomicUsize::new(0),
             max_active: REQUESTS,
             max_per_connection: REQUESTS_PER_CONNECTION,
+            handler_timeout: None,
             notes: None,
             guard: Mutex::default(),
             is_tabled: false,
@@ -77,13 +80,26 @@ impl Office {
     }
 
     /// The office of a service, with its limits, which keeps the notes of all its connections.
-    pub(crate) fn of_service(self, max_active: usize, max_per_connection: usize) -> Self {
+    pub(crate) fn of_service(self, limits: &Limits) -> Self {
         Self {
-            max_active,
-            max_per_connection,
+            max_active: limits.max_requests,
+            max_per_connection: limits.max_requests_per_connection,
+            handler_timeout: limits.handler_timeout,
             notes: Some(Mutex::default()),
             ..self
         }
+    }
+
+    /// The actions as they are now.
+    pub(crate) fn actions(&self) -> Arc<Actions> {
+        let actions = self.actions.read();
+        actions.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves these actions from now on.
+    pub(crate) fn set_actions(&self, actions: Actions) {
+        let mut place = self.actions.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(actions);
     }
 
     /// Whether this is a service's, which keeps the notes of all its connections.
@@ -164,7 +180,7 @@ impl House for Office {
 
 /// Seconds after 1970, or before it.
 fn unix(time: SystemTime) -> i64 {
-    let seconds = |span: std::time::Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => seconds(after),
         Err(before) => -seconds(before.duration()),

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 /// What the lock guards.
 pub(crate) struct State {
     pub(crate) machine: Channel<Session>,
-    desk: Desk,
+    desk: Desk<Handler>,
     /// What the driver waits for, while it does.
     rest: Option<Rest>,
     /// Whether a command since the driver's last turn may have made output.
@@ -148,7 +148,7 @@ impl Shared {
         office: Arc<Office>,
         peer: Option<SocketAddr>,
     ) -> Arc<Self> {
-        let desk = Desk::new(office.max_per_connection);
+        let desk = Desk::new(office.max_per_connection).handler_timeout(office.handler_timeout);
         let state = State {
             machine,
             desk,
@@ -406,7 +406,7 @@ impl State {
         let session = self.machine.inner_mut();
         let step = self
             .desk
-            .checked(now, session, &office.actions, office, checked);
+            .checked(now, session, office.actions().table(), office, checked);
         self.follow(now, office, step);
         self.touch();
     }
@@ -435,16 +435,19 @@ impl State {
 
     /// Takes every event, and wakes the driver if it has something to do.
     fn settle(&mut self, now: Instant, office: &Office) {
-        let actions = &office.actions;
+        let mut actions = None;
         while let Some(event) = self.machine.inner_mut().poll_event() {
+            let table = actions.get_or_insert_with(|| office.actions()).table();
             let session = self.machine.inner_mut();
-            let step = self.desk.handle(now, session, actions, office, event);
+            let step = self.desk.handle(now, session, table, office, event);
             self.follow(now, office, step);
         }
-        while let Some(step) = self
-            .desk
-            .poll(now, self.machine.inner_mut(), actions, office)
-        {
+        while self.desk.has_awake() {
+            let table = actions.get_or_insert_with(|| office.actions()).table();
+            let session = self.machine.inner_mut();
+            let Some(step) = self.desk.poll(now, session, table, office) else {
+                break;
+            };
             self.follow(now, office, step);
             self.touch();
         }
@@ -462,7 +465,7 @@ impl State {
         }
     }
 
-    fn follow(&mut self, now: Instant, office: &Office, step: Step<'_, Handler>) {
+    fn follow(&mut self, now: Instant, office: &Office, step: Step<Handler>) {
         match step {
             Step::Start(job) => {
                 if let JobBody::Stream(body) = job.body {
@@ -473,7 +476,7 @@ impl State {
                     header: job.header,
                     body: job.body,
                     caller: job.caller,
-                    handler: job.handler.clone(),
+                    handler: job.handler,
                 });
             }
             Step::Check(check) => self.tasks.push_back(Task::Check(check)),
@@ -531,7 +534,9 @@ impl State {
             }
             Event::Subscribe { id, .. } => self.tasks.push_back(Task::Welcome(id)),
             Event::Notify { header, body } => {
-                match office.notify.is_some() && self.noticing < office.max_per_connection {
+                match office.actions().notify().is_some()
+                    && self.noticing < office.max_per_connection
+                {
                     true => {
                         self.noticing += 1;
                         self.bodies.insert(body, Reader::default());

@@ -71,7 +71,7 @@ pub(crate) fn start<R: Runtime>(runtime: &R, shared: &Arc<Shared>, task: Task) {
         Task::Notify { header, body } => {
             let noticing = Noticing(shared.clone());
             let body = Body::stream(shared.clone(), body, None);
-            match &shared.office.notify {
+            match shared.office.actions().notify() {
                 Some(notify) => {
                     shared.office.started.fetch_add(1, Ordering::Relaxed);
                     let caller = Caller::default();

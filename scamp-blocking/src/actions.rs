@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use scamp_proto::auth::VerifiedTicket;
 use scamp_proto::limits::COLLECTED_BODY;
-use scamp_proto::service::{self, Access, ActionError, Caller, IntoAction, Name};
+use scamp_proto::service::{self, Access, ActionError, Caller, IntoAction};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{BodyError, Header};
 
@@ -95,18 +95,12 @@ impl Actions {
         }
     }
 
-    /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
-    pub(crate) fn build_in(&mut self, queue_depth_of: Option<&Name>, documentation: Option<bool>) {
-        if let Some(name) = queue_depth_of {
-            let _ = self.table.add_queue_depth(name);
-        }
-        if let Some(all) = documentation {
-            let _ = self.table.add_documentation(all);
-        }
-    }
-
     pub(crate) fn table(&self) -> &service::Actions<Handler> {
         &self.table
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut service::Actions<Handler> {
+        &mut self.table
     }
 
     pub(crate) fn listener(&self) -> Option<&Listener> {

@@ -1,8 +1,8 @@
 //! What the links of one service, or of one client, have in common.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use scamp_proto::service::{Guard, House};
@@ -16,13 +16,16 @@ use crate::pool::Pool;
 
 /// The actions, the threads that run them, and what is counted over all links.
 pub(crate) struct Home {
-    pub(crate) actions: Actions,
+    /// Swapped when actions are added or removed while the service runs (V-1).
+    actions: RwLock<Arc<Actions>>,
     /// Whether each link has a thread of its own.
     pub(crate) is_service: bool,
     /// Requests of one link in handlers at once.
     pub(crate) max_active: usize,
     /// Requests of all links in handlers at once (V-10).
     pub(crate) max_requests: usize,
+    /// How long a handler may take whose action does not say (S-20).
+    pub(crate) handler_timeout: Option<Duration>,
     /// The largest body that is taken whole, in octets.
     pub(crate) max_body: usize,
     /// Where the authorization table comes from, if it is fetched.
@@ -55,10 +58,11 @@ impl Home {
             is_tabled: false,
             clock: Clock::start(),
             links: OnceLock::new(),
-            actions,
+            actions: RwLock::new(Arc::new(actions)),
             is_service,
             max_active: limits::REQUESTS_PER_CONNECTION,
             max_requests: limits::REQUESTS,
+            handler_timeout: None,
             max_body: limits::COLLECTED_BODY,
             pool: Pool::default(),
             board: Mutex::default(),
@@ -76,6 +80,18 @@ impl Home {
             table_source,
             ..self
         }
+    }
+
+    /// The actions as they are now.
+    pub(crate) fn actions(&self) -> Arc<Actions> {
+        let actions = self.actions.read();
+        actions.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves these actions from now on.
+    pub(crate) fn set_actions(&self, actions: Actions) {
+        let mut place = self.actions.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(actions);
     }
 
     /// Counts a request or notification that is given to a handler.
@@ -152,7 +168,7 @@ impl House for Home {
 
 /// Seconds after 1970, or before it.
 fn unix(time: SystemTime) -> i64 {
-    let seconds = |span: std::time::Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => seconds(after),
         Err(before) => -seconds(before.duration()),

@@ -190,7 +190,7 @@ impl Open {
         let link = &self.link;
         match &self.task {
             Task::Hear => {
-                if let Some(listener) = link.home.actions.listener() {
+                if let Some(listener) = link.home.actions().listener() {
                     // A listener has nobody to tell that it failed.
                     let _ = catch_unwind(AssertUnwindSafe(|| listener(request)));
                 }
