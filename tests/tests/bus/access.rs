@@ -49,7 +49,7 @@ fn the_table_is_fetched_by_name(face: &impl Face, number: u8) {
     assert_eq!(call("Greetings.none"), "authz");
     let without = code_of(face.call(&requester, "Greetings.hello"));
     assert_eq!(without, "authn");
-    face.leave(service);
+    face.stop(service);
 }
 
 /// T-6: a ticket key that is replaced counts soon, for tickets seen before as well; a file that is
@@ -73,7 +73,7 @@ fn ticket_keys_are_read_again(face: &impl Face, number: u8) {
         |notes| notes.iter().any(|note| note.contains("ticket.pem")),
     );
     assert_eq!(call(), "\"Greetings.hello\"");
-    face.leave(service);
+    face.stop(service);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn actions_come_and_go(face: &impl Face, number: u8) {
     }
     eventually(|| call("Greetings.wave"), not_found);
     assert!(call("Greetings.hello").is_ok());
-    face.leave(service);
+    face.stop(service);
 }
 
 /// D-30: an action with which the service could not be announced is refused, and nothing changes.
@@ -87,7 +87,7 @@ fn actions_that_cannot_be_announced(face: &impl Face, number: u8) {
     assert!(count > 20, "{count}");
     let again = face.remove(&service, &name).unwrap_err();
     assert!(matches!(again, RegisterError::NoSuch(_)), "{again}");
-    face.leave(service);
+    face.stop(service);
 }
 
 /// S-20: a handler that takes longer than its action's `tN`, or than `service.handler_timeout`, is
@@ -111,7 +111,7 @@ fn handlers_have_a_limit(face: &impl Face, number: u8) {
         assert_eq!(answer, ("general".into(), text.into()));
     }
     eventually(|| told.load(Ordering::SeqCst), |count| *count == before + 2);
-    face.leave(service);
+    face.stop(service);
 }
 
 #[test]

@@ -97,6 +97,8 @@ pub(crate) trait Face: Sync {
     fn serve(&self, bus: &Bus, answer: &'static str) -> Self::Service;
     /// Asks it to leave, and waits until it has.
     fn leave(&self, service: Self::Service);
+    /// Has it end at once, without saying that it leaves.
+    fn stop(&self, service: Self::Service);
     /// Tells its name for itself.
     fn identity(&self, service: &Self::Service) -> String;
     fn requester(&self, bus: &Bus) -> Self::Requester;
@@ -147,6 +149,12 @@ impl Face for Blocking {
     fn leave(&self, (handle, thread): Self::Service) {
         handle.shutdown();
         thread.join().unwrap();
+    }
+
+    fn stop(&self, service: Self::Service) {
+        service.0.shutdown();
+        service.0.shutdown();
+        self.leave(service);
     }
 
     fn identity(&self, (handle, _): &Self::Service) -> String {
@@ -262,6 +270,12 @@ impl Face for Tokio {
     fn leave(&self, (handle, task): Self::Service) {
         handle.shutdown();
         self.0.block_on(task).unwrap();
+    }
+
+    fn stop(&self, service: Self::Service) {
+        service.0.shutdown();
+        service.0.shutdown();
+        self.leave(service);
     }
 
     fn identity(&self, (handle, _): &Self::Service) -> String {
