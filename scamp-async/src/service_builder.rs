@@ -14,7 +14,7 @@ use scamp_tls::Identity;
 
 use crate::actions::Actions;
 use crate::dial::default_options;
-use crate::office::TableSource;
+use crate::office::{Office, TableSource};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::requester::Requester;
@@ -168,9 +168,9 @@ impl<R: Runtime> ServiceBuilder<R> {
     /// not fit, or nothing that says where to listen.
     pub fn build(mut self) -> Result<Service<R>, SetupError> {
         let site = self.settings.site.take().ok_or(SetupError::NoAddress)?;
-        self.settings.build_in(self.actions.table_mut());
+        self.settings.build_in(&mut self.actions.roster.table);
         let runtime = self.runtime.clone();
-        let (sockets, presence) = site.open(self.actions.table().iter())?;
+        let (sockets, presence) = site.open(self.actions.roster.table.iter())?;
         let listeners = sockets.into_iter().map(|socket| runtime.adopt(socket));
         let listeners: Vec<_> = listeners.collect::<io::Result<_>>()?;
         Ok(self.start(listeners, Some(presence))?)
@@ -182,7 +182,7 @@ impl<R: Runtime> ServiceBuilder<R> {
     ///
     /// As [`bind`](Self::bind).
     pub fn listen(mut self, listener: R::Listener) -> io::Result<Service<R>> {
-        self.settings.build_in(self.actions.table_mut());
+        self.settings.build_in(&mut self.actions.roster.table);
         self.start(vec![listener], None)
     }
 
@@ -193,7 +193,7 @@ impl<R: Runtime> ServiceBuilder<R> {
     ///
     /// As [`bind`](Self::bind).
     pub fn detached(mut self) -> io::Result<ServiceHandle<R>> {
-        self.settings.build_in(self.actions.table_mut());
+        self.settings.build_in(&mut self.actions.roster.table);
         Ok(self.start(Vec::new(), None)?.handle)
     }
 
@@ -206,11 +206,12 @@ impl<R: Runtime> ServiceBuilder<R> {
         let addresses = addresses.collect::<io::Result<_>>()?;
         let settings = self.settings;
         let tls = settings.server_tls(default_options())?;
-        let office = self
-            .actions
-            .into_office()
-            .of_service(&settings.limits)
-            .with_guard(settings.guard, self.table_source);
+        let office = Office::of_service(
+            self.actions,
+            settings.guard,
+            self.table_source,
+            &settings.limits,
+        );
         let listens = !listeners.is_empty();
         let core = Core::new(
             office,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use futures_io::{AsyncRead, AsyncWrite};
 use scamp_host::{Presence, RegisterError};
@@ -16,7 +16,7 @@ use scamp_proto::session::{self, Side};
 use scamp_proto::wire::RemoteError;
 use scamp_tls::{Channel, Fingerprint, ServerTls, Tls};
 
-use crate::actions::Actions;
+use crate::actions::into_handler;
 use crate::drive::Driver;
 use crate::office::{Members, Office};
 use crate::registry::Registry;
@@ -39,8 +39,6 @@ pub(crate) struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) limits: Limits,
     pub(crate) stop: Stop,
-    /// Held while actions are added or removed.
-    changing: Mutex<()>,
     /// Whether weight 0 is announced (V-13).
     pub(crate) suspended: AtomicBool,
     /// Whether new connections are refused.
@@ -72,7 +70,7 @@ impl Core {
             let office = Arc::downgrade(&office);
             presence.on_ticket_keys(move |keys| {
                 if let Some(office) = office.upgrade() {
-                    office.guard(|guard| guard.set_keys(keys));
+                    office.house.guard(|guard| guard.set_keys(keys));
                 }
             });
         }
@@ -83,7 +81,6 @@ impl Core {
             registry,
             limits,
             stop: Stop::default(),
-            changing: Mutex::default(),
             suspended: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             listens,
@@ -117,7 +114,7 @@ impl<R> ServiceHandle<R> {
     }
 
     /// Adds an action while the service runs, which is announced at once (V-1, D-28); see
-    /// [`Actions::action`].
+    /// [`Actions::action`](crate::Actions::action).
     ///
     /// # Errors
     ///
@@ -127,7 +124,10 @@ impl<R> ServiceHandle<R> {
         F: Fn(Request) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
     {
-        self.change(|actions| Ok(actions.action(action, handler)?))
+        let (action, handler) = (action.into_action()?, into_handler(handler));
+        let presence = self.core.presence.as_ref();
+        let house = &self.core.office.house;
+        house.change(presence, |table| Ok(table.insert(action, handler)?))
     }
 
     /// As [`add_action`](Self::add_action), for a handler that reads its body as it comes.
@@ -144,7 +144,7 @@ impl<R> ServiceHandle<R> {
         F: Fn(Request) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
     {
-        self.change(|actions| Ok(actions.streaming_action(action, handler)?))
+        self.add_action(action.into_action()?.streaming(), handler)
     }
 
     /// Takes an action from the service, which is announced without it at once (V-1, D-28).
@@ -155,28 +155,8 @@ impl<R> ServiceHandle<R> {
     ///
     /// [`RegisterError::NoSuch`].
     pub fn remove_action(&self, name: &str, version: u32) -> Result<(), RegisterError> {
-        self.change(
-            |mut actions| match actions.table_mut().remove(name, version) {
-                true => Ok(actions),
-                false => Err(RegisterError::NoSuch(format!("{name}~{version}"))),
-            },
-        )
-    }
-
-    fn change(
-        &self,
-        change: impl FnOnce(Actions) -> Result<Actions, RegisterError>,
-    ) -> Result<(), RegisterError> {
-        let core = &self.core;
-        // One change at a time; what is half done is not kept.
-        let changing = core.changing.lock();
-        let changed = change(Actions::clone(&core.office.actions()))?;
-        if let Some(presence) = &core.presence {
-            presence.set_actions(changed.table().to_offers()?)?;
-        }
-        core.office.set_actions(changed);
-        drop(changing);
-        Ok(())
+        let presence = self.core.presence.as_ref();
+        self.core.office.house.remove(presence, name, version)
     }
 
     /// Announces how much of the requests the service wants, compared with others; 1 at first.
@@ -197,7 +177,7 @@ impl<R> ServiceHandle<R> {
     /// Returns whether that was news: an equal value is none, and neither is what is not JSON.
     pub fn publish(&self, code: &str, key: &str, json: &str) -> bool {
         let core = &self.core;
-        core.office.with_board(|board| {
+        core.office.house.with_board(|board| {
             let Some(change) = board.set(code, key, json) else {
                 return false;
             };
@@ -237,13 +217,13 @@ impl<R> ServiceHandle<R> {
     /// What it does at the moment, and has done.
     pub fn stats(&self) -> ServiceStats {
         let core = &self.core;
-        let office = &core.office;
+        let house = &core.office.house;
         let mut stats = ServiceStats {
             total_clients_accepted: core.accepted.load(Ordering::Relaxed),
             connections_refused: core.refused.load(Ordering::Relaxed),
-            requests_started: office.started.load(Ordering::Relaxed),
-            requests_active: office.active(),
-            requests_failed: office.failed.load(Ordering::Relaxed),
+            requests_started: house.started(),
+            requests_active: house.active(),
+            requests_failed: house.failed(),
             ..ServiceStats::default()
         };
         core.registry.count(&mut stats);

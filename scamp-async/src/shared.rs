@@ -335,7 +335,7 @@ impl State {
     /// Notes that a request of the peer's is out of our hands; it is answered if it was not.
     pub(crate) fn finish_serving(&mut self, now: Instant, office: &Office, id: ServeId) {
         if self.desk.finished(now, self.machine.inner_mut(), id) {
-            office.leave();
+            office.house.leave();
         }
         self.cancelled.remove(&id);
         self.streams.remove(&id);
@@ -404,9 +404,10 @@ impl State {
     /// Tickets have been verified.
     pub(crate) fn checked(&mut self, now: Instant, office: &Office, checked: Checked) {
         let session = self.machine.inner_mut();
+        let roster = office.house.roster();
         let step = self
             .desk
-            .checked(now, session, office.actions().table(), office, checked);
+            .checked(now, session, &roster.table, &office.house, checked);
         self.follow(now, office, step);
         self.touch();
     }
@@ -435,17 +436,17 @@ impl State {
 
     /// Takes every event, and wakes the driver if it has something to do.
     fn settle(&mut self, now: Instant, office: &Office) {
-        let mut actions = None;
+        let mut roster = None;
         while let Some(event) = self.machine.inner_mut().poll_event() {
-            let table = actions.get_or_insert_with(|| office.actions()).table();
+            let table = &roster.get_or_insert_with(|| office.house.roster()).table;
             let session = self.machine.inner_mut();
-            let step = self.desk.handle(now, session, table, office, event);
+            let step = self.desk.handle(now, session, table, &office.house, event);
             self.follow(now, office, step);
         }
         while self.desk.has_awake() {
-            let table = actions.get_or_insert_with(|| office.actions()).table();
+            let table = &roster.get_or_insert_with(|| office.house.roster()).table;
             let session = self.machine.inner_mut();
-            let Some(step) = self.desk.poll(now, session, table, office) else {
+            let Some(step) = self.desk.poll(now, session, table, &office.house) else {
                 break;
             };
             self.follow(now, office, step);
@@ -534,7 +535,7 @@ impl State {
             }
             Event::Subscribe { id, .. } => self.tasks.push_back(Task::Welcome(id)),
             Event::Notify { header, body } => {
-                match office.actions().notify().is_some()
+                match office.house.roster().listener.is_some()
                     && self.noticing < office.max_per_connection
                 {
                     true => {

@@ -20,7 +20,7 @@ use scamp_proto::session::{self, Session, Side};
 use scamp_proto::wire::RemoteError;
 use scamp_tls::{Channel, Fingerprint, Identity, ServerTls, Tls};
 
-use crate::actions::{Actions, Reply, Request};
+use crate::actions::{Reply, Request};
 use crate::connection::Connection;
 use crate::handshakes::Handshakes;
 use crate::home::{Home, Links};
@@ -177,7 +177,7 @@ impl ServiceHandle {
     }
 
     /// Adds an action while the service runs, which is announced at once (V-1, D-28); see
-    /// [`Actions::action`].
+    /// [`Actions::action`](crate::Actions::action).
     ///
     /// # Errors
     ///
@@ -187,7 +187,10 @@ impl ServiceHandle {
         action: impl IntoAction,
         handler: impl Fn(Request) -> Result<Reply, RemoteError> + Send + Sync + 'static,
     ) -> Result<(), RegisterError> {
-        self.change(|actions| Ok(actions.action(action, handler)?))
+        let (action, handler) = (action.into_action()?, Arc::new(handler));
+        let presence = self.shared.presence.as_ref();
+        let house = &self.shared.home.house;
+        house.change(presence, |table| Ok(table.insert(action, handler)?))
     }
 
     /// As [`add_action`](Self::add_action), for a handler that reads its body as it comes.
@@ -200,7 +203,7 @@ impl ServiceHandle {
         action: impl IntoAction,
         handler: impl Fn(Request) -> Result<Reply, RemoteError> + Send + Sync + 'static,
     ) -> Result<(), RegisterError> {
-        self.change(|actions| Ok(actions.streaming_action(action, handler)?))
+        self.add_action(action.into_action()?.streaming(), handler)
     }
 
     /// Takes an action from the service, which is announced without it at once (V-1, D-28).
@@ -211,28 +214,8 @@ impl ServiceHandle {
     ///
     /// [`RegisterError::NoSuch`].
     pub fn remove_action(&self, name: &str, version: u32) -> Result<(), RegisterError> {
-        self.change(
-            |mut actions| match actions.table_mut().remove(name, version) {
-                true => Ok(actions),
-                false => Err(RegisterError::NoSuch(format!("{name}~{version}"))),
-            },
-        )
-    }
-
-    fn change(
-        &self,
-        change: impl FnOnce(Actions) -> Result<Actions, RegisterError>,
-    ) -> Result<(), RegisterError> {
-        let shared = &self.shared;
-        // One change at a time; what is half done is not kept.
-        let changing = shared.changing.lock();
-        let changed = change(Actions::clone(&shared.home.actions()))?;
-        if let Some(presence) = &shared.presence {
-            presence.set_actions(changed.table().to_offers()?)?;
-        }
-        shared.home.set_actions(changed);
-        drop(changing);
-        Ok(())
+        let presence = self.shared.presence.as_ref();
+        self.shared.home.house.remove(presence, name, version)
     }
 
     /// Announces how much of the requests the service wants, compared with others; 1 at first.
@@ -258,7 +241,8 @@ impl ServiceHandle {
     ///
     /// Returns whether that was a change.
     pub fn publish(&self, code: &str, key: &str, json: &str) -> bool {
-        let Some(change) = self.shared.home.publish(code, key, json) else {
+        let house = &self.shared.home.house;
+        let Some(change) = house.with_board(|board| board.set(code, key, json)) else {
             return false;
         };
         for link in self.shared.links() {
@@ -281,7 +265,7 @@ impl ServiceHandle {
     /// What has happened so far, and what is there now.
     pub fn stats(&self) -> ServiceStats {
         let shared = &self.shared;
-        let home = &shared.home;
+        let house = &shared.home.house;
         let mut octets_in = shared.octets_in.load(Ordering::Relaxed);
         let mut octets_out = shared.octets_out.load(Ordering::Relaxed);
         for link in shared.links() {
@@ -292,9 +276,9 @@ impl ServiceHandle {
         ServiceStats {
             total_clients_accepted: shared.accepted.load(Ordering::Relaxed),
             open_connections: self.connections(),
-            requests_started: home.requests_started.load(Ordering::Relaxed),
-            requests_active: home.requests.load(Ordering::Relaxed),
-            requests_failed: home.requests_failed.load(Ordering::Relaxed),
+            requests_started: house.started(),
+            requests_active: house.active(),
+            requests_failed: house.failed(),
             bytes_in: octets_in,
             bytes_out: octets_out,
             protocol_errors: shared.protocol_errors.load(Ordering::Relaxed),
@@ -331,8 +315,6 @@ pub(crate) struct Shared {
     session: session::Config,
     pub(crate) limits: Limits,
     stage: Mutex<Stage>,
-    /// Held while actions are added or removed.
-    changing: Mutex<()>,
     /// Told whenever a connection has gone.
     pub(crate) gone: Condvar,
     /// How often shutting down was asked for.
@@ -381,7 +363,7 @@ impl Shared {
                 let shared = shared.clone();
                 presence.on_ticket_keys(move |keys| {
                     if let Some(shared) = shared.upgrade() {
-                        shared.home.guard(|guard| guard.set_keys(keys));
+                        shared.home.house.guard(|guard| guard.set_keys(keys));
                     }
                 });
             }
@@ -391,7 +373,6 @@ impl Shared {
                 session,
                 limits,
                 stage: Mutex::default(),
-                changing: Mutex::default(),
                 gone: Condvar::new(),
                 stops: AtomicUsize::new(0),
                 suspended: AtomicBool::new(false),

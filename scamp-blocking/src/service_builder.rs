@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use scamp_host::{Presence, ServiceSettings, SetupError};
+use scamp_host::{Presence, ServiceHouse, ServiceSettings, SetupError};
 use scamp_proto::service::{Access, ActionError, IntoAction};
 use scamp_proto::wire::RemoteError;
 use scamp_tls::Options;
@@ -130,7 +130,7 @@ impl ServiceBuilder {
     ///
     /// As [`bind`](Self::bind).
     pub fn listen(mut self, listener: TcpListener) -> io::Result<Service> {
-        self.settings.build_in(self.actions.table_mut());
+        self.settings.build_in(&mut self.actions.roster.table);
         self.start(vec![listener], None)
     }
 
@@ -143,8 +143,8 @@ impl ServiceBuilder {
     /// cannot work together, or nothing that says where to listen.
     pub fn build(mut self) -> Result<Service, SetupError> {
         let site = self.settings.site.take().ok_or(SetupError::NoAddress)?;
-        self.settings.build_in(self.actions.table_mut());
-        let (listeners, presence) = site.open(self.actions.table().iter())?;
+        self.settings.build_in(&mut self.actions.roster.table);
+        let (listeners, presence) = site.open(self.actions.roster.table.iter())?;
         Ok(self.start(listeners, Some(presence))?)
     }
 
@@ -159,19 +159,15 @@ impl ServiceBuilder {
         wake.set_nonblocking(true)?;
         let settings = self.settings;
         let tls = settings.server_tls(Some(Options::default()))?;
-        let mut home = Home::new(self.actions, true).with_guard(settings.guard, self.table_source);
-        home.max_active = settings.limits.max_requests_per_connection;
-        home.max_requests = settings.limits.max_requests;
+        let limits = settings.limits;
+        let house = ServiceHouse::new(self.actions.roster, settings.guard, limits.max_requests);
+        let mut home = Home::new(house);
+        home.is_service = true;
+        home.max_active = limits.max_requests_per_connection;
+        home.handler_timeout = limits.handler_timeout;
+        home.table_source = self.table_source;
         home.max_body = settings.session.connection.max_body;
-        home.handler_timeout = settings.limits.handler_timeout;
-        let shared = Shared::new(
-            home,
-            tls,
-            settings.session,
-            settings.limits,
-            presence,
-            waker,
-        );
+        let shared = Shared::new(home, tls, settings.session, limits, presence, waker);
         Ok(Service {
             addresses,
             listeners,

@@ -32,6 +32,7 @@ pub mod file;
 pub mod guide {
     #![doc = include_str!("../guide/bus.md")]
 }
+mod house;
 pub mod interfaces;
 mod json;
 pub mod port;
@@ -49,6 +50,7 @@ pub use authorized::{Authorized, AuthorizedEvent};
 pub use bus::{Bus, News};
 pub use cache_manager::{CacheManager, CacheManagerHandle};
 pub use config::{LoadError, LoadedConfig, load_config};
+pub use house::{Roster, ServiceHouse};
 pub use interfaces::{Interface, interfaces};
 pub use json::{JsonError, from_json, to_json};
 pub use presence::{Addresses, Presence, Site};
