@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use scamp_proto::discovery::{ActionRef, Instance, LookupError, Query};
+use scamp_proto::limits::FLAG_TIMEOUT_ADDED;
 
 use crate::action::Action;
 use crate::bus::Bus;
@@ -183,6 +184,6 @@ fn entry_json(entry: &Entry<'_>) -> String {
 
 /// How long a request for it may take unless the caller says so, in seconds (S-21).
 fn timeout(action: &ActionRef<'_>) -> Option<u64> {
-    let seconds = action.timeout()?.as_secs();
-    (1..=86_400).contains(&seconds).then_some(seconds + 5)
+    let limit = action.timeout()?;
+    Some((limit + FLAG_TIMEOUT_ADDED).as_secs())
 }

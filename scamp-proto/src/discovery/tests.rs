@@ -132,6 +132,30 @@ fn e13_is_written() {
     assert_eq!((ours.len(), ours[3]), (4, ""));
 }
 
+/// D-17, S-21: flags are announced sorted, each once, and of several time limits the one that counts.
+#[test]
+fn flags_are_written() {
+    for (flags, written, seconds) in [
+        ("", "", None),
+        ("t5,update,read,,read", "read,update,t5", Some(5)),
+        ("t5,t30,read", "read,t30", Some(30)),
+        ("t30,t5", "t5", Some(5)),
+        ("t5,t0,t86401,secret", "secret,t0,t86401,t5", Some(5)),
+        ("t0", "t0", None),
+    ] {
+        let mut service = service();
+        service.actions = vec![Offer::new("A.b").unwrap().flags(flags)];
+        let announcement = sign(&service, 1);
+        let action = announcement.action(0).unwrap();
+        assert!(
+            action.flags.iter().eq(Flags::parse(written).iter()),
+            "{flags}: {action:?}"
+        );
+        let limit = action.timeout().map(|limit| limit.as_secs());
+        assert_eq!(limit, seconds, "{flags}");
+    }
+}
+
 /// E-13, D-18, D-19, N-38: the keys it is found by, and those it is not.
 #[test]
 fn e13_is_found() {
