@@ -137,6 +137,10 @@ impl CacheManager {
                 Some(Arc::new(socket))
             }
         };
+        if let Some(path) = &cache {
+            // Where the folder cannot be read, whoever writes into it will say so.
+            let _ = file::remove_leftovers(path);
+        }
         let existing = cache.as_ref().and_then(|path| Stamp::of(path).ok());
         let existing_age = existing.map(|stamp| {
             SystemTime::now()
