@@ -5,6 +5,8 @@ mod announcements;
 mod bench;
 mod bus;
 mod call;
+#[cfg(unix)]
+mod crashes;
 mod demo;
 mod directory;
 mod dump;
