@@ -615,6 +615,40 @@ fn numbers() {
     }
 }
 
+/// F-51, D-5, D-9: an address of 4 KiB is refused; one that may be anybody's is an address like any
+/// other, since nothing is said there before its certificate is the one announced (L-3).
+#[test]
+fn addresses_beyond_reason() {
+    let read = |uri: &str| {
+        with_json(&format!(
+            r#"[3,"x","main",1,5000,"{uri}",["json"],[["A",["b"]]],1]"#
+        ))
+    };
+    let long = |len: usize| {
+        let rest = "beepish+tls://:1".len();
+        format!("beepish+tls://{}:1", "a".repeat(len - rest))
+    };
+    let is_bad = |uri: &str| matches!(read(uri), Err(AnnouncementError::BadUri(_)));
+    assert!(is_bad(&long(4096)));
+    assert_eq!(
+        read(&long(4097)).err(),
+        Some(AnnouncementError::TextTooLong)
+    );
+    for refused in [
+        "",
+        "http://169.254.169.254/",
+        "beepish+tls://169.254.169.254/:1",
+    ] {
+        assert!(is_bad(refused), "{refused}");
+    }
+    for taken in [
+        "beepish+tls://169.254.169.254:80",
+        "beepish+tls://127.0.0.1:30100",
+    ] {
+        assert_eq!(read(taken).unwrap().uri().to_string(), taken);
+    }
+}
+
 /// D-11, N-7: a bad action is left out and told; its neighbours stay.
 #[test]
 fn bad_actions_leave_their_neighbours() {
