@@ -79,9 +79,15 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Content> {
     for _ in 0..ATTEMPTS {
         let file = File::open(path)?;
         let before = Stamp::of_file(&file)?;
-        let mut octets = Vec::new();
         let most = limit.saturating_add(1);
+        // All at once, since growing would take a half more than there is in the end (HD-40).
+        let room = usize::try_from(before.len.min(most)).unwrap_or(usize::MAX);
+        let mut octets = Vec::new();
+        if octets.try_reserve_exact(room.saturating_add(1)).is_err() {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
         (&file).take(most).read_to_end(&mut octets)?;
+        reached(Step::Read);
         let after = Stamp::of_file(&file)?;
         if before == after && Stamp::of(path)? == after {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -180,9 +186,10 @@ fn new_name(path: &Path) -> OsString {
 const NEW: &str = ".new";
 const RANDOM: usize = 6;
 
-/// What [`replace`] has done.
+/// What was just done: the content read, and the steps of [`replace`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Step {
+pub(crate) enum Step {
+    Read,
     Made,
     Written,
     Permitted,
@@ -190,11 +197,11 @@ enum Step {
 }
 
 #[cfg(test)]
-use tests::reached;
+pub(crate) use tests::reached;
 
-/// Where tests end the process (F-46).
+/// Where tests end the process (F-46), or change a file while it is read (HD-41).
 #[cfg(not(test))]
-fn reached(_: Step) {}
+pub(crate) fn reached(_: Step) {}
 
 /// Says that a file is as good as new (D-34).
 ///
@@ -212,28 +219,48 @@ pub fn touch(path: &Path) -> io::Result<()> {
 const ATTEMPTS: usize = 3;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::RefCell;
     use std::process::{Command, ExitStatus};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
+    thread_local! {
+        /// What is done on this thread after each reading.
+        static AFTER_READING: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+    }
+
+    /// Does this after the next `times` readings on this thread.
+    pub(crate) fn after_reading(mut times: u32, mut run: impl FnMut() + 'static) {
+        let run = move || {
+            if times > 0 {
+                times -= 1;
+                run();
+            }
+        };
+        AFTER_READING.set(Some(Box::new(run)));
+    }
+
     /// Ends the process as suddenly as a kill does, if this is where it was told to end.
-    pub(super) fn reached(step: Step) {
+    pub(crate) fn reached(step: Step) {
+        if step == Step::Read {
+            AFTER_READING.with_borrow_mut(|run| run.as_mut().map(|run| run()));
+        }
         if std::env::var_os(DIES_AFTER).is_some_and(|told| told == *format!("{step:?}")) {
             std::process::abort();
         }
     }
 
-    /// A process of this test program that replaces the file at `path`, run by way of `shell`.
+    /// Runs a test in a process of its own, by way of `shell`, to replace the file at `path` there.
     #[cfg(unix)]
-    fn write_elsewhere(path: &Path, dies_after: &str, shell: &str) -> ExitStatus {
+    fn elsewhere(test: &str, path: &Path, dies_after: &str, shell: &str) -> ExitStatus {
         // Where it leaves a core, if the system wants one.
         let folder = path.parent().unwrap();
         Command::new("sh")
             .args(["-c", &format!("ulimit -c 0; {shell}; exec \"$@\""), "sh"])
             .arg(std::env::current_exe().unwrap())
-            .args(["file::tests::a_killed_writer", "--exact"])
+            .args([&format!("file::tests::{test}"), "--exact"])
             .env(WRITES, path)
             .env(DIES_AFTER, dies_after)
             .current_dir(folder)
@@ -275,7 +302,7 @@ mod tests {
                     true => replace(&path, &old).unwrap(),
                     false => fs::remove_file(&path).unwrap(),
                 }
-                let status = write_elsewhere(&path, step, shell);
+                let status = elsewhere("a_killed_writer", &path, step, shell);
                 assert_eq!(status.code(), None, "{step} {shell}: it was killed");
                 match (is_new, is_there) {
                     (true, _) => assert!(fs::read(&path).unwrap() == new, "{step}"),
@@ -287,7 +314,7 @@ mod tests {
                 assert_eq!(read(&path, 9).unwrap().octets, [number as u8]);
             }
         }
-        let status = write_elsewhere(&path, "", "true");
+        let status = elsewhere("a_killed_writer", &path, "", "true");
         assert!(status.success() && fs::read(&path).unwrap() == new);
 
         // Three kinds of death after it was made, and five in the middle; twice each.
@@ -345,6 +372,40 @@ mod tests {
         assert_eq!(left.len(), 1);
     }
 
+    /// HD-41, F-44: what is changed while it is read, in place or by another file in its place, is read
+    /// again, three times in all.
+    #[test]
+    fn torn_reads() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("cache");
+        fs::write(&path, "0").unwrap();
+        let changes: [fn(&Path); 3] = [
+            |path| {
+                let mut file = File::options().append(true).open(path).unwrap();
+                file.write_all(b"1").unwrap();
+            },
+            |path| {
+                // Another length each time, whatever the time of change can tell apart.
+                let len = fs::metadata(path).unwrap().len() + 1;
+                fs::write(path, &b"xx"[..len as usize % 3]).unwrap();
+            },
+            |path| replace(path, b"another").unwrap(),
+        ];
+        for change in changes {
+            for times in 0..=3 {
+                fs::write(&path, "0").unwrap();
+                let theirs = path.clone();
+                after_reading(times, move || change(&theirs));
+                let found = read(&path, 9);
+                after_reading(0, || ());
+                match times {
+                    3 => assert_eq!(found.unwrap_err().kind(), io::ErrorKind::Interrupted),
+                    _ => assert_eq!(found.unwrap().octets, fs::read(&path).unwrap()),
+                }
+            }
+        }
+    }
+
     /// HD-41, F-44, F-46: beside a writer, each reading is of one state.
     #[test]
     fn never_two_states_in_one() {
@@ -368,6 +429,28 @@ mod tests {
             }
         });
         assert_eq!(read(&path, 1 << 20).unwrap().octets, of(200));
+    }
+
+    /// F-45: on a disk that is full nothing is written, the old file is whole, and nothing is left.
+    #[test]
+    #[cfg(unix)]
+    fn a_full_disk() {
+        if let Some(path) = std::env::var_os(WRITES) {
+            let error = replace(Path::new(&path), &vec![b'n'; 3_000_000]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("cache");
+        replace(&path, b"old").unwrap();
+        // The nearest to a full disk that there is without one: no file may be longer than this.
+        for blocks in [0, 1, 5000] {
+            let shell = format!("trap '' XFSZ; ulimit -f {blocks}");
+            let status = elsewhere("a_full_disk", &path, "", &shell);
+            assert!(status.success(), "{blocks} blocks");
+            assert_eq!(fs::read(&path).unwrap(), b"old");
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+        }
     }
 
     /// D-34: touching makes a file young and leaves it as it was.
