@@ -8,6 +8,7 @@ use scamp_proto::limits::FLAG_TIMEOUT_ADDED;
 
 use crate::action::Action;
 use crate::bus::Bus;
+use crate::completion;
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::settings::Settings;
@@ -20,7 +21,7 @@ use crate::terminal::{FIELD, Terminal, outside};
 #[derive(Args, Debug)]
 pub(crate) struct Describe {
     /// The action: `[SECTOR:]Name.space.verb[~VERSION]`
-    #[arg(value_parser = Action::parse)]
+    #[arg(value_parser = Action::parse, add = completion::actions())]
     action: Action,
     /// The cache file, if not the configuration's
     #[arg(long, value_name = "FILE")]

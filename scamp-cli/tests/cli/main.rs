@@ -5,6 +5,7 @@ mod announcements;
 mod bench;
 mod bus;
 mod call;
+mod completion;
 #[cfg(unix)]
 mod crashes;
 mod demo;
