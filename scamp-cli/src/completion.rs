@@ -14,7 +14,8 @@ use crate::terminal::Terminal;
 /// The environment variable by which a shell's script asks.
 pub(crate) const VARIABLE: &str = "SCAMP_COMPLETE";
 
-/// Offers the actions that the cache file lists, but for the secret ones (D-47).
+/// Offers the actions that the cache file lists, if whoever announced them may, and but for the secret
+/// ones (D-47).
 pub(crate) fn actions() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| {
         let begun = begun.to_str().unwrap_or_default();
@@ -37,11 +38,18 @@ fn known(begun: &str) -> Option<BTreeSet<String>> {
     let loaded = settings.load(silent).ok()?;
     let sector = loaded.config.bus_default_sector();
     let bus = Bus::load(silent, &settings, None).ok()?;
-    let instances = bus.directory.instances().iter();
-    let actions = instances.flat_map(|instance| instance.actions());
+    let (instances, authorized) = (bus.directory.instances().iter(), &bus.authorized);
+    let actions = instances.flat_map(|instance| {
+        let fingerprint = instance.fingerprint();
+        let actions = instance.actions();
+        actions.filter(move |action| {
+            authorized.allows(&fingerprint, action.sector, action.namespace, action.name)
+        })
+    });
     let names = actions
         .filter(|action| !action.flags.is_secret())
-        .map(|action| written(&action, sector, begun.contains(':')));
+        .map(|action| written(&action, sector, begun.contains(':')))
+        .filter(|name| name.chars().all(is_plain));
     // Names are compared without regard to case (D-18).
     let fits = |name: &String| {
         let start = name.as_bytes().get(..begun.len());
@@ -60,6 +68,11 @@ fn written(action: &ActionRef<'_>, sector: &str, with_sector: bool) -> String {
         name.push_str(&format!("~{}", action.version));
     }
     name
+}
+
+/// Whether a character is one that no shell takes for anything else (HD-13).
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || "._-/:~".contains(c)
 }
 
 /// The configuration that the line names which is being written.

@@ -19,7 +19,8 @@ fn offered(command: &mut Command, words: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// cli.md: live completion of action names from the cache; a configuration or a cache file that is
+/// cli.md, Z-4, HD-13: live completion of action names from the cache, of those that may be called and
+/// that a shell takes for nothing else; a configuration or a cache file that is
 /// missing, or of no use, gives no names and no complaint.
 #[test]
 fn names_of_actions() {

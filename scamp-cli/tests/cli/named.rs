@@ -94,8 +94,10 @@ impl Bus {
         both
     }
 
-    /// A cache file with a service of some actions, one of them secret.
+    /// A cache file with a service of some actions, one of them secret, one that it may not offer, and
+    /// some with names that nobody would give in good faith.
     pub(crate) fn announce_some(&self) {
+        fs::write(self.at("services"), format!("{GO} main:ALL, web:ALL\n")).unwrap();
         let file = |name: &str| vector(&format!("discovery/{name}"));
         let (key, certificate, cache) = (file("key-go.key"), file("key-go.crt"), self.at("cache"));
         let mut arguments = vec!["sign", "--template", "--name", "there:1"];
@@ -106,6 +108,10 @@ impl Bus {
             "Demo.echo",
             "web:Page.get",
             "Demo.hidden,secret",
+            "Demo.$(touch x)",
+            "Demo.two words",
+            "Demo.esc\u{1b}ape",
+            "elsewhere:Demo.unlisted",
         ] {
             arguments.extend(["--action", action]);
         }
