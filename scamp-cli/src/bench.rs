@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,11 +15,13 @@ use scamp_proto::limits::COLLECTED_BODY;
 use crate::action::Action;
 use crate::asking::{Asking, span};
 use crate::certificate;
+use crate::completion;
 use crate::failure::{Exit, Failure};
 use crate::finder::Finder;
 use crate::histogram::Histogram;
 use crate::json::Object;
 use crate::peer::{self, Peer};
+use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::terminal::{FIELD, Terminal, outside};
 
@@ -31,7 +34,7 @@ use crate::terminal::{FIELD, Terminal, outside};
 #[command(group = ArgGroup::new("trust"))]
 pub(crate) struct Bench {
     /// What to call: `[SECTOR:]Name.space.verb[~VERSION]`
-    #[arg(value_parser = Action::parse)]
+    #[arg(value_parser = Action::parse, add = completion::actions())]
     action: Action,
     /// Each request's body; `@FILE` reads a file, `-` standard input; empty without it
     #[arg(allow_negative_numbers = true)]
@@ -96,10 +99,21 @@ impl Bench {
             next: AtomicU64::new(0),
             stop: &stop,
             tally: Mutex::default(),
+            progress: Progress::new(terminal, begun),
         };
         thread::scope(|scope| {
+            // Over when the last of them has dropped its end.
+            let (asking, over) = mpsc::channel::<()>();
+            if run.progress.is_wanted() {
+                let run = &run;
+                scope.spawn(move || run.show_progress(&over));
+            }
             for _ in 0..conc {
-                scope.spawn(|| run.work());
+                let (run, asking) = (&run, asking.clone());
+                scope.spawn(move || {
+                    run.work();
+                    drop(asking);
+                });
             }
         });
         self.report(&run, conc)?;
@@ -212,6 +226,7 @@ struct Run<'a> {
     next: AtomicU64,
     stop: &'a AtomicBool,
     tally: Mutex<Tally>,
+    progress: Progress,
 }
 
 /// What came of the requests.
@@ -243,6 +258,28 @@ impl Run<'_> {
             let now = Instant::now();
             self.count(number, now, now - at, result);
         }
+    }
+
+    /// Shows how far it is until it is over.
+    fn show_progress(&self, over: &Receiver<()>) {
+        while over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let (done, failed) = {
+                let tally = self.tally();
+                (tally.latencies.count() + tally.failed(), tally.failed())
+            };
+            let elapsed = self.begun.elapsed().as_secs_f64();
+            let of_number = self.bench.number.map(|all| done as f64 / all as f64);
+            let of_time = self.end.map(|end| {
+                let whole = (end - self.begun).as_secs_f64();
+                elapsed / whole.max(f64::MIN_POSITIVE)
+            });
+            // Whichever comes first ends it.
+            let share = of_number.unwrap_or(0.0).max(of_time.unwrap_or(0.0));
+            let rate = done as f64 / elapsed.max(f64::MIN_POSITIVE);
+            let text = format!("{done} requests, {rate:.0} a second, {failed} failed");
+            self.progress.show(share, &text);
+        }
+        self.progress.aside(|| ());
     }
 
     /// The number of the next request, and since when it should be under way; waits until then.
@@ -309,7 +346,8 @@ impl Run<'_> {
                 let failure = Failure::from(error);
                 tally.first.get_or_insert(failure.exit);
                 // Under the lock, so that what is told comes in one piece and before the summary.
-                self.tell(number, &failure, tally.failed());
+                let told = || self.tell(number, &failure, tally.failed());
+                self.progress.aside(told);
             }
         }
     }

@@ -16,6 +16,7 @@ use scamp_proto::limits::COLLECTED_BODY;
 
 use crate::action::Action;
 use crate::asking::Asking;
+use crate::completion;
 use crate::failure::Failure;
 use crate::finder::Finder;
 use crate::json::{self, Object};
@@ -32,7 +33,7 @@ use crate::terminal::{FIELD, Terminal, outside, written};
 #[command(group = ArgGroup::new("trust"))]
 pub(crate) struct Call {
     /// What to call: `[SECTOR:]Name.space.verb[~VERSION]`
-    #[arg(value_parser = Action::parse)]
+    #[arg(value_parser = Action::parse, add = completion::actions())]
     action: Action,
     /// The request's body; `@FILE` reads a file, `-` standard input. Without it, standard input is
     /// sent, unless that is a terminal

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use scamp_proto::discovery::{ActionRef, Instance, LookupError, Query};
+use scamp_proto::limits::FLAG_TIMEOUT_ADDED;
 
 use crate::action::Action;
 use crate::bus::Bus;
+use crate::completion;
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::settings::Settings;
@@ -19,7 +21,7 @@ use crate::terminal::{FIELD, Terminal, outside};
 #[derive(Args, Debug)]
 pub(crate) struct Describe {
     /// The action: `[SECTOR:]Name.space.verb[~VERSION]`
-    #[arg(value_parser = Action::parse)]
+    #[arg(value_parser = Action::parse, add = completion::actions())]
     action: Action,
     /// The cache file, if not the configuration's
     #[arg(long, value_name = "FILE")]
@@ -183,6 +185,6 @@ fn entry_json(entry: &Entry<'_>) -> String {
 
 /// How long a request for it may take unless the caller says so, in seconds (S-21).
 fn timeout(action: &ActionRef<'_>) -> Option<u64> {
-    let seconds = action.timeout()?.as_secs();
-    (1..=86_400).contains(&seconds).then_some(seconds + 5)
+    let limit = action.timeout()?;
+    Some((limit + FLAG_TIMEOUT_ADDED).as_secs())
 }

@@ -14,6 +14,7 @@ mod cache;
 mod call;
 mod certificate;
 mod check;
+mod completion;
 mod demo;
 mod describe;
 mod doctor;
@@ -33,6 +34,7 @@ mod offer;
 mod papers;
 mod peer;
 mod ping;
+mod progress;
 mod provision;
 mod records;
 mod serve;
@@ -46,12 +48,17 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 
 use crate::arguments::{Arguments, seed_spelling};
 use crate::failure::Exit;
 
 fn main() -> ExitCode {
+    // A shell that asks what may come next is told, and that is all.
+    CompleteEnv::with_factory(Arguments::command)
+        .var(completion::VARIABLE)
+        .complete();
     // clap prints help to standard output with code 0, and what it cannot understand to standard
     // error with code 2.
     let arguments = match Arguments::try_parse_from(seed_spelling(std::env::args_os())) {

@@ -2,13 +2,18 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 use std::io::{self, Write};
 
 use crate::arguments::Arguments;
+use crate::completion::VARIABLE;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, written};
 
 /// Print a completion script for a shell
+///
+/// The script asks this program what may come next, the names of actions included: they are those that
+/// the discovery cache lists at that moment. For bash, in ~/.bashrc: `source <(scamp completions bash)`
 #[derive(Args, Debug)]
 pub(crate) struct Completions {
     shell: Shell,
@@ -17,7 +22,14 @@ pub(crate) struct Completions {
 impl Completions {
     pub(crate) fn run(&self, _: Terminal) -> Result<(), Failure> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "scamp", &mut script);
+        // The engine has a script for each shell that can be asked for.
+        let shells = Shells::builtins();
+        let shell = shells.completer(&self.shell.to_string());
+        let unknown = || Failure::usage(format!("{} cannot be asked", self.shell));
+        shell
+            .ok_or_else(unknown)?
+            .write_registration(VARIABLE, "scamp", "scamp", "scamp", &mut script)
+            .map_err(|error| Failure::local(error.to_string()))?;
         print(&script)
     }
 }

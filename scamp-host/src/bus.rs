@@ -15,7 +15,7 @@ use scamp_tls::Rsa;
 
 use crate::authorized::Authorized;
 use crate::clock::unix_micros;
-use crate::file::Stamp;
+use crate::file::{Stamp, Step as Reached, reached};
 use crate::setup::SetupError;
 
 /// Services as the files tell them, and services that are known otherwise.
@@ -224,6 +224,7 @@ fn read(path: &Path, reading: &mut Reading<'_>) -> (Found, Found) {
             Err(error) => return (before, Found::Trouble(error.to_string())),
         }
     }
+    reached(Reached::Read);
     // A file that was replaced meanwhile is another one by now.
     match Stamp::of_file(&file).map(|stamp| Stamp::of(path).is_ok_and(|now| now == stamp)) {
         Ok(false) => (before, Found::Nothing),
@@ -240,3 +241,206 @@ fn note(notes: &mut VecDeque<String>, event: &dyn std::fmt::Display) {
 
 /// Notes that are kept for whoever asks.
 const NOTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::file::tests::after_reading;
+
+    /// A folder with a cache file that may be there, and what looks at it once a second.
+    struct World {
+        folder: tempfile::TempDir,
+        bus: Bus,
+        seconds: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cache");
+            let text = format!("discovery.cache_path = {}\n", path.display());
+            let (config, _) = Config::parse("test.conf", text.as_bytes());
+            Self {
+                folder,
+                bus: Bus::from_config(&config).unwrap(),
+                seconds: 0,
+            }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("cache")
+        }
+
+        /// Looks again; what is known then, and what is told.
+        fn look(&mut self) -> (usize, Vec<String>) {
+            self.seconds += 1;
+            self.bus
+                .refresh(Instant::from_epoch(Duration::from_secs(self.seconds)));
+            let told = self.bus.notes();
+            // Nobody is authorized here, which is told once, too.
+            let told = told
+                .into_iter()
+                .filter(|text| !text.starts_with("authorized"));
+            (self.bus.news().directory.instances().len(), told.collect())
+        }
+
+        fn clear(&self) {
+            let path = self.path();
+            // One of them is right.
+            let _ = fs::remove_file(&path);
+            let _ = fs::remove_dir(&path);
+        }
+    }
+
+    fn vector(name: &str) -> Vec<u8> {
+        let vectors =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/scamp/discovery");
+        fs::read(vectors.join(name)).unwrap()
+    }
+
+    /// F-44, HD-41, HD-42, D-35, D-36: whatever stands where the cache file was, good records count and
+    /// what cannot be read leaves what was known; each change of that is told once.
+    #[test]
+    fn files_of_all_kinds() {
+        let four = vector("cache-manager-four.txt");
+        let mut world = World::new();
+        let once = |world: &mut World, known: usize, word: &str| {
+            let (count, told) = world.look();
+            assert_eq!((count, told.len()), (known, 1), "{told:?}");
+            assert!(told[0].contains(word), "{word} is not in {told:?}");
+            assert_eq!(world.look(), (known, vec![]), "{word}");
+        };
+        once(&mut world, 0, "does not exist");
+        assert!(world.bus.news().directory.is_stale());
+        fs::write(world.path(), &four).unwrap();
+        assert_eq!(world.look(), (4, vec![]));
+        assert!(!world.bus.news().directory.is_stale());
+
+        world.clear();
+        once(&mut world, 4, "does not exist");
+        fs::create_dir(world.path()).unwrap();
+        once(&mut world, 4, "directory");
+        #[cfg(unix)]
+        {
+            // Whoever tests as root could read a file of any mode.
+            world.clear();
+            std::os::unix::fs::symlink(world.path(), world.path()).unwrap();
+            once(&mut world, 4, "symbolic link");
+        }
+        world.clear();
+        fs::write(world.path(), &four).unwrap();
+        assert_eq!(world.look(), (4, vec![]));
+
+        // Half of it is there: the third record is cut.
+        let marks: Vec<_> = (0..four.len())
+            .filter(|at| four[*at..].starts_with(b"\n%%%\n"))
+            .collect();
+        fs::write(world.path(), &four[..marks[3] - 300]).unwrap();
+        once(&mut world, 2, "record 2");
+        fs::write(world.path(), &four).unwrap();
+        assert_eq!(world.look(), (4, vec![]));
+        fs::write(world.path(), [&[0, 255, 7, b'\n'][..], &four].concat()).unwrap();
+        once(&mut world, 4, "octets");
+        fs::write(world.path(), vector("cache-one-malformed.txt")).unwrap();
+        once(&mut world, 4, "record 2");
+        // A file without records is no error, it says that there is nobody.
+        fs::write(world.path(), b"").unwrap();
+        assert_eq!(world.look(), (0, vec![]));
+    }
+
+    /// F-44, HD-41: changed in place, cut, replaced or removed while it is read, the file is read again,
+    /// four times in all; a file that never keeps still leaves what was known, and that is told once.
+    #[test]
+    fn files_that_change_meanwhile() {
+        let four = vector("cache-manager-four.txt");
+        let changes: [fn(&Path, &[u8]); 4] = [
+            |path, four| fs::write(path, &four[..four.len() / 2]).unwrap(),
+            |path, four| fs::write(path, [four, b"\n"].concat()).unwrap(),
+            |path, four| crate::file::replace(path, four).unwrap(),
+            |path, _| fs::remove_file(path).unwrap(),
+        ];
+        for (kind, change) in changes.into_iter().enumerate() {
+            let mut world = World::new();
+            fs::write(world.path(), &four).unwrap();
+            assert_eq!(world.look(), (4, vec![]));
+            // A change that leaves it as it was is none, so each has a number.
+            let later = |n: usize| [&four[..], b"\n%%%\nbad ", n.to_string().as_bytes()].concat();
+            for times in [1, 3] {
+                fs::write(world.path(), later(times)).unwrap();
+                let (path, text) = (world.path(), later(times + 1));
+                after_reading(1, move || change(&path, &text));
+                let (known, told) = world.look();
+                assert_eq!(told.len(), 1, "{kind}: {told:?}");
+                match kind {
+                    0 => assert!(known < 4),
+                    _ => assert_eq!(known, 4, "{kind}"),
+                }
+                fs::write(world.path(), &four).unwrap();
+                assert_eq!(world.look(), (4, vec![]));
+            }
+            // It never keeps still.
+            let (path, text, mut n) = (world.path(), four.clone(), 0);
+            fs::write(world.path(), later(9)).unwrap();
+            after_reading(100, move || {
+                n += 1;
+                change(&path, &text);
+                if kind < 3 {
+                    fs::write(&path, [&text[..], &vec![b'\n'; n]].concat()).unwrap();
+                }
+            });
+            let (known, told) = world.look();
+            assert_eq!((known, told.len()), (4, 1), "{kind}: {told:?}");
+            let word = ["changes", "does not exist"][usize::from(kind == 3)];
+            assert!(told[0].contains(word), "{kind}: {told:?}");
+            assert_eq!(world.look(), (4, vec![]));
+            after_reading(0, || ());
+            fs::write(world.path(), later(1)).unwrap();
+            assert_eq!(world.look().0, 4);
+        }
+    }
+
+    /// F-44, F-46: beside a writer that replaces it all the time, the file says what one of its states
+    /// says, and in the end what the last one says.
+    #[test]
+    fn files_that_are_replaced_all_the_time() {
+        let states = [
+            "cache-manager-four.txt",
+            "cache-no-final-newlines.txt",
+            "base.txt",
+        ];
+        let states = states.map(vector);
+        let mut world = World::new();
+        let path = world.path();
+        let identities = |world: &World| -> BTreeSet<String> {
+            let news = world.bus.news();
+            let all = news.directory.instances();
+            all.iter().map(|it| it.identity().to_owned()).collect()
+        };
+        let whole = states.each_ref().map(|state| {
+            fs::write(&path, state).unwrap();
+            world.look();
+            identities(&world)
+        });
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..300 {
+                    crate::file::replace(&path, &states[n % 3]).unwrap();
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            while !done.load(Ordering::SeqCst) {
+                world.look();
+                let found = identities(&world);
+                assert!(whole.contains(&found), "{found:?}");
+            }
+        });
+        world.look();
+        assert_eq!(identities(&world), whole[2]);
+    }
+}

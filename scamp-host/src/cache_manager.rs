@@ -137,6 +137,10 @@ impl CacheManager {
                 Some(Arc::new(socket))
             }
         };
+        if let Some(path) = &cache {
+            // Where the folder cannot be read, whoever writes into it will say so.
+            let _ = file::remove_leftovers(path);
+        }
         let existing = cache.as_ref().and_then(|path| Stamp::of(path).ok());
         let existing_age = existing.map(|stamp| {
             SystemTime::now()
@@ -452,6 +456,10 @@ const NOTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use scamp_proto::discovery::Description;
+
     use super::*;
 
     /// D-33: one cache file has one writer at a time; the next begins when the first is gone.
@@ -472,5 +480,80 @@ mod tests {
         assert!(CacheManager::listener(&config).is_ok());
         drop(first);
         assert!(CacheManager::from_config(&config).is_ok());
+    }
+
+    /// F-45, D-33: where the file cannot be written the old one stays, that is told, and the next change
+    /// is written with all that was missed.
+    #[test]
+    fn a_folder_that_cannot_be_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, away) = (folder.path().join("here"), folder.path().join("away"));
+        fs::create_dir(&here).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        drop(socket);
+        let text = format!(
+            "bus.address = 127.0.0.1\ndiscovery.local_multicast = yes\ndiscovery.local_port = {port}\n\
+             discovery.cache_unlisted = yes\ndiscovery.min_ttl = 1000\n\
+             discovery.cache_path = {}\n",
+            here.join("cache").display()
+        );
+        let (config, _) = Config::parse("test", text.as_bytes());
+        let manager = CacheManager::from_config(&config).unwrap();
+        let handle = manager.handle();
+        let running = thread::spawn(move || manager.run());
+
+        let vectors =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/scamp/discovery");
+        let [certificate, key] =
+            ["key-go.crt", "key-go.key"].map(|name| fs::read(vectors.join(name)).unwrap());
+        let identity = scamp_tls::Identity::from_pem(&certificate, &key).unwrap();
+        let sender = udp::multicast_sender(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let announce = |name: &str| {
+            let uri = "beepish+tls://127.0.0.1:9".parse().unwrap();
+            let service = Description::new(name, uri);
+            let text = service.sign(UnixTime::from_micros(1), identity.certificate(), &identity);
+            let text = text.unwrap();
+            let known = || handle.instances().iter().any(|it| it.identity() == name);
+            // Until the manager hears.
+            until(name, || {
+                sender.send_to(&text, ("239.63.248.106", port)).unwrap();
+                known()
+            });
+        };
+        let has = |path: &Path, names: &[&str]| {
+            let text = fs::read_to_string(path.join("cache")).unwrap_or_default();
+            text.matches("\n%%%\n").count() == names.len()
+                && names
+                    .iter()
+                    .all(|name| text.contains(&format!("\"{name}\"")))
+        };
+        announce("first");
+        until("it is written", || has(&here, &["first"]));
+
+        fs::rename(&here, &away).unwrap();
+        announce("second");
+        let mut told = Vec::new();
+        until("it is told", || {
+            told.extend(handle.notes());
+            told.iter().any(|note| note.contains("cannot be written"))
+        });
+        assert!(has(&away, &["first"]));
+        fs::rename(&away, &here).unwrap();
+        announce("third");
+        until("all are written", || {
+            has(&here, &["first", "second", "third"])
+        });
+        handle.stop();
+        running.join().unwrap();
+    }
+
+    /// Waits until something is so; the test fails if it never is.
+    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = StdInstant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }

@@ -46,6 +46,8 @@ pub mod connection;
 pub mod discovery;
 pub mod duplex;
 pub mod error;
+#[cfg(feature = "auth")]
+mod flag;
 pub mod limits;
 pub mod note;
 mod ordered;

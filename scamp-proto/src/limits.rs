@@ -99,6 +99,9 @@ pub const RPC_TIMEOUT: Duration = Duration::from_secs(75);
 /// What is added to the time limit that an action's flag `tN` gives (S-21: Perl, JS and C#).
 pub const FLAG_TIMEOUT_ADDED: Duration = Duration::from_secs(5);
 
+/// The longest time limit an action's flags can give (S-21).
+pub const FLAG_TIMEOUT_MOST: Duration = Duration::from_secs(86_400);
+
 /// Largest collected body, in octets (A-13: C# takes 10 MiB for replies, 1 MB for requests).
 pub const COLLECTED_BODY: usize = 16 * 1024 * 1024;
 

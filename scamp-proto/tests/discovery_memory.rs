@@ -1,8 +1,10 @@
 //! How much memory announcements and datagrams take, counted by the allocator.
 
 use std::alloc::System;
+use std::cell::Cell;
 
 use scamp_proto::auth::{AuthorizedServices, Fingerprint, Padding, PublicKey, Verify};
+use scamp_proto::discovery::cache_file::{Content, Reading};
 use scamp_proto::discovery::datagram::{Inflater, most};
 use scamp_proto::discovery::{
     AnnouncementError, DatagramError, Description, Directory, Instance, Offer, Query, Unverified,
@@ -33,6 +35,7 @@ fn memory() {
     claims();
     bombs();
     lookups();
+    cache_files();
 }
 
 /// B-14, N-29: a text that claims gigabytes is refused within 64 KiB, unsigned and signed.
@@ -108,4 +111,84 @@ fn lookups() {
             }
         }
     }
+}
+
+/// HD-40, N-57: reading a cache file of some MiB takes no more than twice its size at any time,
+/// together with what is kept of it; so does reading it again, with each record changed, beside what is
+/// kept of the last. An index of its actions is not part of that.
+fn cache_files() {
+    let rest = include_str!("data/e13.txt")
+        .split_once("\n\n")
+        .expect("two parts")
+        .1;
+    let actions = (0..40).map(|n| format!("[\"action{n}\",\"read,t30\",2]"));
+    let actions = actions.collect::<Vec<_>>().join(",");
+    let file = |time: u32| -> Vec<u8> {
+        let record = |n: u32| {
+            format!(
+                "\n%%%\n[3,\"service:{n}\",\"main\",1,5000,\"beepish+tls://192.0.2.7:1\",[\"json\"],\
+                 [[\"Area{n}\",{actions}]],{time}]\n\n{rest}"
+            )
+        };
+        (0..1500).flat_map(|n| record(n).into_bytes()).collect()
+    };
+    let (first, second) = (file(1), file(2));
+    assert!(first.len() > 3 << 20, "{}", first.len());
+    let mut content = Content::new();
+    for file in [&first, &second] {
+        let peak = Peak::from_here();
+        let mut reading = Reading::new(&content);
+        let mut left = &file[..];
+        while !left.is_empty() {
+            let room = reading.room();
+            let len = left.len().min(room.len());
+            room[..len].copy_from_slice(&left[..len]);
+            reading.filled(len);
+            left = &left[len..];
+            peak.look();
+        }
+        let new = reading.finish(&peak, false, &mut |event| panic!("{event}"));
+        peak.look();
+        let new = new.expect("it has changed");
+        assert_eq!(new.instances().count(), 1500);
+        let (octets, most) = (file.len(), peak.most.get());
+        assert!(most <= 2 * octets, "{most} for a file of {octets}");
+        content = new;
+    }
+}
+
+/// The most octets in use at the moments when it looks, beyond those in use at its beginning.
+struct Peak {
+    begin: usize,
+    most: Cell<usize>,
+}
+
+impl Peak {
+    fn from_here() -> Self {
+        let most = Cell::new(0);
+        Self {
+            begin: in_use(),
+            most,
+        }
+    }
+
+    fn look(&self) {
+        let now = in_use().saturating_sub(self.begin);
+        self.most.set(self.most.get().max(now));
+    }
+}
+
+/// In the middle of each record.
+impl Verify for Peak {
+    fn verify(&self, _: &PublicKey<'_>, _: Padding, _: &[u8], _: &[u8]) -> bool {
+        self.look();
+        true
+    }
+}
+
+fn in_use() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats
+        .bytes_allocated
+        .saturating_sub(stats.bytes_deallocated)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::named::Bus;
-use crate::support::{Run, Serve, run, scamp};
+use crate::support::{Run, Serve, run, scamp, signal};
 
 /// K-11: as many as were asked for, and their latencies in order.
 #[test]
@@ -104,4 +104,81 @@ fn one_of_two_is_killed() {
     assert_eq!(object["failed"], json!(numbers.len()));
     assert_eq!(object["errors"], json!({"lost": numbers.len()}));
     assert!((1..=16).contains(&numbers.len()), "{object}");
+}
+
+/// cli.md: on a terminal a long run shows how far it is, and takes that away at its end; it does not
+/// with `--json` or `-q`, nor where standard error is no terminal.
+#[test]
+#[cfg(unix)]
+fn progress() {
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::Stdio;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let service = Serve::start(&[]);
+    let (address, pin) = (&service.address, &service.fingerprint);
+    let bench = |arguments: &[&str]| {
+        let rest = ["--connect", address, "--fingerprint", pin];
+        let always = ["bench", "Demo.sleep", "{\"ms\":20}"];
+        let mut command = scamp([&always, arguments, &rest[..]].concat());
+        command.env("TERM", "xterm");
+        command
+    };
+    // What is written to a terminal; until it has this in it, or until the end.
+    let on_a_terminal = |mut command: std::process::Command, enough: &str| {
+        let mut terminal = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let inner = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap();
+        let mut child = command.stderr(Stdio::from(inner)).spawn().unwrap();
+        // With it goes the last but the child's own hold on the terminal.
+        drop(command);
+        let (mut seen, mut piece) = (String::new(), [0; 1000]);
+        while enough.is_empty() || !seen.contains(enough) {
+            match terminal.read(&mut piece) {
+                // Linux says so when nobody holds the other side any more.
+                Ok(0) | Err(_) => break,
+                Ok(count) => seen.push_str(&String::from_utf8_lossy(&piece[..count])),
+            }
+        }
+        if !enough.is_empty() {
+            signal(child.id(), "INT");
+        }
+        while let Ok(1..) = terminal.read(&mut piece) {}
+        let code = child.wait().unwrap().code();
+        (seen, code)
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (seen, code) = on_a_terminal(bench(&["--duration", "60s"]), "a second");
+            assert!(seen.contains("\r[....................]   "), "{seen:?}");
+            assert!(seen.contains(" requests, "), "{seen:?}");
+            assert_eq!(code, Some(130));
+        });
+        scope.spawn(|| {
+            let (seen, code) = on_a_terminal(bench(&["--duration", "2s"]), "");
+            assert!(
+                seen.contains("] ") && seen.ends_with("\r\u{1b}[K"),
+                "{seen:?}"
+            );
+            assert_eq!(code, Some(0));
+        });
+        for quiet in ["--json", "-q"] {
+            let (bench, on_a_terminal) = (&bench, &on_a_terminal);
+            scope.spawn(move || {
+                let (seen, _) = on_a_terminal(bench(&["--duration", "1500ms", quiet]), "");
+                assert_eq!(seen, "", "{quiet}");
+            });
+        }
+        let seen = Run::from(bench(&["--duration", "1500ms"]).output().unwrap());
+        seen.good();
+        assert_eq!(seen.stderr, "");
+    });
 }

@@ -5,6 +5,9 @@ mod announcements;
 mod bench;
 mod bus;
 mod call;
+mod completion;
+#[cfg(unix)]
+mod crashes;
 mod demo;
 mod directory;
 mod dump;

@@ -94,6 +94,32 @@ impl Bus {
         both
     }
 
+    /// A cache file with a service of some actions, one of them secret, one that it may not offer, and
+    /// some with names that nobody would give in good faith.
+    pub(crate) fn announce_some(&self) {
+        fs::write(self.at("services"), format!("{GO} main:ALL, web:ALL\n")).unwrap();
+        let file = |name: &str| vector(&format!("discovery/{name}"));
+        let (key, certificate, cache) = (file("key-go.key"), file("key-go.crt"), self.at("cache"));
+        let mut arguments = vec!["sign", "--template", "--name", "there:1"];
+        arguments.extend(["--uri", "beepish+tls://127.0.0.1:1"]);
+        for action in [
+            "Greetings.wave~2",
+            "Greetings.hello,read,noauth",
+            "Demo.echo",
+            "web:Page.get",
+            "Demo.hidden,secret",
+            "Demo.$(touch x)",
+            "Demo.two words",
+            "Demo.esc\u{1b}ape",
+            "elsewhere:Demo.unlisted",
+        ] {
+            arguments.extend(["--action", action]);
+        }
+        arguments.extend(["--key", text(&key), "--cert", text(&certificate)]);
+        arguments.extend(["-o", text(&cache)]);
+        run(arguments).good();
+    }
+
     /// A cache file that says that a service with this key is at this address.
     fn cache(&self, key: &str, address: &str) {
         let file = |end: &str| vector(&format!("discovery/key-{key}.{end}"));

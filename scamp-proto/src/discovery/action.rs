@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::body::Span;
+use crate::flag::last_time_limit;
 
 /// An action as a service announces it.
 #[derive(Clone, Copy)]
@@ -70,7 +71,7 @@ impl<'a> Flags<'a> {
     }
 
     /// The flags in their order, empty ones left out.
-    pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
         self.0.split(',').filter(|flag| !flag.is_empty())
     }
 
@@ -94,15 +95,9 @@ impl<'a> Flags<'a> {
         self.has("read")
     }
 
-    /// The time limit `tN`, N in seconds; of several the first.
-    ///
-    /// An N of twenty digits or more is a flag that nobody knows.
+    /// The time limit `tN`, N in seconds: of several the last valid one, from 1 to 86 400 (S-21).
     pub fn timeout(&self) -> Option<Duration> {
-        self.iter().find_map(|flag| {
-            let digits = flag.strip_prefix('t')?;
-            let all = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
-            digits.parse().ok().filter(|_| all).map(Duration::from_secs)
-        })
+        last_time_limit(self.iter())
     }
 
     /// The aliases it is found by, too: `_create`, `_read`, `_update`, `_destroy` (D-19).
@@ -284,7 +279,8 @@ mod tests {
 
     use super::*;
 
-    /// D-17, N-29, F-51: flags of all kinds; a time limit of any size does no harm.
+    /// D-17, S-21, N-29, F-51: flags of all kinds; of several time limits the last valid one counts, and
+    /// one of any size does no harm.
     #[test]
     fn flags_are_read() {
         let flags = Flags::parse("create,,noauth,t30,whatever,undefined");
@@ -293,15 +289,11 @@ mod tests {
         assert_eq!(flags.timeout(), Some(Duration::from_secs(30)));
         assert!(flags.is_noauth() && !flags.is_read() && !flags.is_secret());
         for (text, seconds) in [
-            ("t0", Some(0)),
-            ("t", None),
-            ("t+5", None),
-            ("t 5", None),
-            ("T5", None),
-            ("time", None),
-            ("t99999999999", Some(99_999_999_999)),
+            ("t0", None),
+            ("t86400", Some(86_400)),
+            ("t86401", None),
             ("t99999999999999999999", None),
-            ("t18446744073709551615", Some(u64::MAX)),
+            ("t30,t60,t0,t,t99999999999", Some(60)),
         ] {
             assert_eq!(
                 Flags::parse(text).timeout(),

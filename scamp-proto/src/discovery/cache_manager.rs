@@ -1009,4 +1009,121 @@ mod tests {
         assert!(manager.inflater.memory() <= 4 << 20);
         assert!(manager.events.len() <= EVENTS);
     }
+
+    /// F-50, HD-34, HD-36, D-43: a storm of new services, well signed by somebody who is listed: no more
+    /// than may be of one certificate are taken, none of those is driven out again, and whoever looks
+    /// services up in what is written finds the live ones all the while.
+    #[test]
+    fn storms_of_new_services() {
+        use crate::discovery::cache_file::{Content, Reading};
+        use crate::discovery::{Directory, Query};
+
+        let mut manager = manager(Settings::default());
+        let honest = service("honest", "192.0.2.7", 1, 100);
+        hear(&mut manager, seconds(1), &honest);
+        let all = AuthorizedServices::allow_all();
+        let mut content = Content::new();
+        let (mut lookups, mut most) = (0, 0);
+        for n in 0..8_000_u32 {
+            // A thousand in a second, from forty addresses.
+            let now = seconds(1) + Duration::from_millis(n.into());
+            let from = IpAddr::V4(core::net::Ipv4Addr::from_bits(0xC633_0000 + n % 40));
+            let intruder = service(&format!("intruder {n}"), "198.51.100.1", 1, 1);
+            manager.receive(now, from, Via::Multicast, &intruder);
+            if n % 1000 == 0 {
+                manager.receive(now, ip(FROM), Via::Multicast, &honest);
+            }
+            settle(&mut manager, now);
+            while manager.poll_event().is_some() {}
+            most = most.max(manager.instances().count());
+            for command in commands(&mut manager, now) {
+                let Command::Write(file) = command else {
+                    continue;
+                };
+                let mut reading = Reading::new(&content);
+                reading.feed(&file);
+                content = reading
+                    .finish(&Toy, false, &mut |event| panic!("{event}"))
+                    .unwrap();
+                let instances = content.instances().cloned();
+                let directory = Directory::build(instances, &mut |event| panic!("{event}"));
+                let query = Query {
+                    instance: Some("honest"),
+                    ..Query::new("main", "A.b")
+                };
+                let mut found = directory.lookup(&query, &all).unwrap();
+                assert_eq!(found.next().unwrap().instance.identity(), "honest");
+                lookups += 1;
+            }
+        }
+        assert_eq!(most, 256);
+        assert!(lookups >= 2, "{lookups}");
+        let stats = manager.stats();
+        assert!(stats.verified <= 500 * 10, "{stats:?}");
+        assert!(manager.known.len() <= 10_000);
+        // They are gone when they are not heard any more; the live one is not.
+        manager.receive(seconds(18), ip(FROM), Via::Multicast, &honest);
+        manager.handle_timeout(seconds(28));
+        assert_eq!(manager.instances().count(), 1);
+    }
+
+    /// F-48, F-49, D-21, D-22: whatever the wall clock says here or there, and however it jumps, what
+    /// was heard counts for as long as it is heard, by our own clock.
+    #[test]
+    fn wall_clocks_jump() {
+        const DAY: i64 = 86_400;
+        const YEARS: i64 = 70 * 365 * DAY;
+        const NOW: i64 = 1_700_000_000;
+        let jumps = [
+            0,
+            DAY,
+            -DAY,
+            YEARS,
+            -YEARS,
+            -NOW,
+            i64::MAX / 2_000_000,
+            i64::MIN / 2_000_000,
+        ];
+        let mut manager = manager(Settings::default());
+        for (n, jump) in (0..).zip(jumps) {
+            // Here it jumps, and there it is that much off.
+            let identity = format!("service {n}");
+            let datagram = service(&identity, "192.0.2.7", 1, NOW + jump);
+            manager.receive(seconds(n), ip(FROM), Via::Multicast, &datagram);
+            let wall = UnixTime::from_micros((NOW - jump).saturating_mul(1_000_000));
+            while let Some(pending) = manager.poll_pending(seconds(n), wall) {
+                manager.checked(seconds(n), wall, pending.verify(&Toy, false));
+            }
+            assert_eq!(manager.instances().count() as u64, n + 1, "{jump}");
+        }
+        // Each goes when it was not heard for 10.5 s of ours, at whatever time of day.
+        let millis = |n: u64| Instant::from_epoch(Duration::from_millis(n));
+        for (n, left) in (0..8).zip((0..8).rev()) {
+            manager.handle_timeout(millis(1000 * n + 10_499));
+            assert_eq!(manager.instances().count(), left + 1);
+            manager.handle_timeout(millis(1000 * n + 10_500));
+            assert_eq!(manager.instances().count(), left);
+        }
+        // Where announcements must be fresh, no time of day goes wrong either.
+        let mut strict = super::tests::manager(Settings {
+            max_announcement_age: Some(Duration::from_secs(60)),
+            ..Settings::default()
+        });
+        let datagram = service("a", "192.0.2.7", 1, NOW);
+        for (wall, count) in [
+            (i64::MAX, 0),
+            (i64::MIN, 1),
+            (0, 1),
+            (NOW * 1_000_000, 1),
+            ((NOW + DAY) * 1_000_000, 0),
+        ] {
+            strict.receive(seconds(0), ip(FROM), Via::Multicast, &datagram);
+            let wall = UnixTime::from_micros(wall);
+            while let Some(pending) = strict.poll_pending(seconds(0), wall) {
+                strict.checked(seconds(0), wall, pending.verify(&Toy, false));
+            }
+            assert_eq!(strict.instances().count(), count, "{wall}");
+            strict = super::tests::manager(strict.settings.clone());
+        }
+    }
 }

@@ -238,6 +238,7 @@ mod tests {
 
     use super::*;
     use crate::auth::AuthorizedServices;
+    use crate::discovery::tests::with_json;
     use crate::discovery::{Description, Directory, Offer, Query};
 
     fn instance(certificate: &str, identity: &str, weight: u32) -> Arc<Instance> {
@@ -296,8 +297,22 @@ mod tests {
     #[test]
     fn weights_beyond_reason() {
         let heavy = [instance("x", "a", u32::MAX), instance("y", "bb", u32::MAX)];
-        let counts = counts(Selection::Weighted, &heavy, &Marks::new(), |_| 0);
-        assert!((4800..5200).contains(&counts["a"]), "{counts:?}");
+        let even = counts(Selection::Weighted, &heavy, &Marks::new(), |_| 0);
+        assert!((4800..5200).contains(&even["a"]), "{even:?}");
+        let announced = |identity: &str, weight: &str| {
+            let json = format!(
+                r#"[3,"{identity}","main",{weight},5000,"beepish+tls://192.0.2.7:1",["json"],[["A",["b"]]],1]"#
+            );
+            Arc::new(Instance::heard(Arc::new(with_json(&json).unwrap())))
+        };
+        let absurd = [
+            announced("a", "1e308"),
+            announced("b", "1.7e308"),
+            announced("c", "1e-308"),
+        ];
+        let even = counts(Selection::Weighted, &absurd, &Marks::new(), |_| 0);
+        assert!((4800..5200).contains(&even["a"]), "{even:?}");
+        assert!((4800..5200).contains(&even["b"]), "{even:?}");
     }
 
     /// D-45: n failures in a day are n minutes, an hour at most; the instance that failed is marked

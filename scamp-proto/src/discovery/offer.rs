@@ -18,6 +18,7 @@ use super::announcement::{BEGIN, END};
 use super::json::push_string;
 use super::vector::{checked_version, name_fault, namespace_fault, sector_fault};
 use crate::auth::{Sign, SignError};
+use crate::flag::time_limit;
 use crate::limits::{ANNOUNCE_INTERVAL, ANNOUNCEMENT_ACTIONS, ANNOUNCEMENT_TEXT, DATAGRAM_SENT};
 
 /// A moment of the wall clock: microseconds since 1970, before it negative.
@@ -408,11 +409,14 @@ impl Offer {
         .try_for_each(|(field, text)| within(field, text))
     }
 
-    /// Each flag once, in order, a time limit last (D-17).
+    /// Each flag once, in order, the time limit that counts last (D-17, S-21).
     fn sorted_flags(&self) -> String {
-        let mut flags: Vec<_> = Flags::parse(&self.flags).iter().collect();
-        flags.sort_unstable_by_key(|flag| (Flags::parse(flag).timeout().is_some(), *flag));
+        let is_limit = |flag: &&str| time_limit(flag).is_some();
+        let all = Flags::parse(&self.flags);
+        let mut flags: Vec<_> = all.iter().filter(|flag| !is_limit(flag)).collect();
+        flags.sort_unstable();
         flags.dedup();
+        flags.extend(all.iter().rfind(is_limit));
         flags.join(",")
     }
 }

@@ -132,6 +132,30 @@ fn e13_is_written() {
     assert_eq!((ours.len(), ours[3]), (4, ""));
 }
 
+/// D-17, S-21: flags are announced sorted, each once, and of several time limits the one that counts.
+#[test]
+fn flags_are_written() {
+    for (flags, written, seconds) in [
+        ("", "", None),
+        ("t5,update,read,,read", "read,update,t5", Some(5)),
+        ("t5,t30,read", "read,t30", Some(30)),
+        ("t30,t5", "t5", Some(5)),
+        ("t5,t0,t86401,secret", "secret,t0,t86401,t5", Some(5)),
+        ("t0", "t0", None),
+    ] {
+        let mut service = service();
+        service.actions = vec![Offer::new("A.b").unwrap().flags(flags)];
+        let announcement = sign(&service, 1);
+        let action = announcement.action(0).unwrap();
+        assert!(
+            action.flags.iter().eq(Flags::parse(written).iter()),
+            "{flags}: {action:?}"
+        );
+        let limit = action.timeout().map(|limit| limit.as_secs());
+        assert_eq!(limit, seconds, "{flags}");
+    }
+}
+
 /// E-13, D-18, D-19, N-38: the keys it is found by, and those it is not.
 #[test]
 fn e13_is_found() {
@@ -588,6 +612,40 @@ fn numbers() {
     ] {
         let error = read(weight, interval, time).err();
         assert_eq!(error, Some(AnnouncementError::BadField(field)));
+    }
+}
+
+/// F-51, D-5, D-9: an address of 4 KiB is refused; one that may be anybody's is an address like any
+/// other, since nothing is said there before its certificate is the one announced (L-3).
+#[test]
+fn addresses_beyond_reason() {
+    let read = |uri: &str| {
+        with_json(&format!(
+            r#"[3,"x","main",1,5000,"{uri}",["json"],[["A",["b"]]],1]"#
+        ))
+    };
+    let long = |len: usize| {
+        let rest = "beepish+tls://:1".len();
+        format!("beepish+tls://{}:1", "a".repeat(len - rest))
+    };
+    let is_bad = |uri: &str| matches!(read(uri), Err(AnnouncementError::BadUri(_)));
+    assert!(is_bad(&long(4096)));
+    assert_eq!(
+        read(&long(4097)).err(),
+        Some(AnnouncementError::TextTooLong)
+    );
+    for refused in [
+        "",
+        "http://169.254.169.254/",
+        "beepish+tls://169.254.169.254/:1",
+    ] {
+        assert!(is_bad(refused), "{refused}");
+    }
+    for taken in [
+        "beepish+tls://169.254.169.254:80",
+        "beepish+tls://127.0.0.1:30100",
+    ] {
+        assert_eq!(read(taken).unwrap().uri().to_string(), taken);
     }
 }
 

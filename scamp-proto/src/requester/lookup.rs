@@ -9,7 +9,7 @@ use super::command::Call;
 use super::pool::share_a_place;
 use super::{Requester, same};
 use crate::Instant;
-use crate::discovery::{Candidate, Flags, Instance, LookupError, Query};
+use crate::discovery::{Candidate, Instance, LookupError, Query};
 use crate::error::DispatchError;
 use crate::limits::FLAG_TIMEOUT_ADDED;
 
@@ -153,20 +153,8 @@ impl Target {
             instance: candidate.instance.clone(),
             action: name,
             version: action.version,
-            timeout: time_limit(action.flags),
+            timeout: action.timeout().map(|limit| limit + FLAG_TIMEOUT_ADDED),
             is_read: action.flags.is_read(),
         }
     }
-}
-
-/// How long a call may take by its action's flags: the last valid `tN`, and what peers add (S-21).
-fn time_limit(flags: Flags<'_>) -> Option<Duration> {
-    let valid = |flag: &str| {
-        let digits = flag.strip_prefix('t')?;
-        let all = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
-        let seconds = digits.parse().ok().filter(|_| all)?;
-        (1..=86_400).contains(&seconds).then_some(seconds)
-    };
-    let last = flags.iter().filter_map(valid).last()?;
-    Some(Duration::from_secs(last) + FLAG_TIMEOUT_ADDED)
 }

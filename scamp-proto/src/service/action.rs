@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::access::Access;
 use super::builtin::Builtin;
 use super::name::Name;
+use crate::flag::time_limit;
 use crate::limits::{ACTION, COLLECTED_BODY};
 use crate::wire::RemoteError;
 
@@ -36,8 +37,8 @@ pub struct Action {
     max_body: usize,
     /// In order, each once, without a time limit (D-17).
     flags: BTreeSet<String>,
-    /// Seconds a request may take (`tN`).
-    limit: Option<u32>,
+    /// How long a request may take (`tN`), in whole seconds.
+    limit: Option<Duration>,
     /// Privileges that a caller must have, in the order given.
     required: Vec<u64>,
     /// What documentation shows, as HTML.
@@ -118,7 +119,7 @@ impl Action {
             .filter(|flag| !flag.is_empty())
         {
             match time_limit(flag) {
-                Some(seconds) => self.limit = Some(seconds),
+                Some(limit) => self.limit = Some(limit),
                 None => {
                     self.flags.insert(flag.to_owned());
                 }
@@ -202,7 +203,6 @@ impl Action {
     /// How long a request may take, from being complete to the end of its reply (S-20).
     pub fn time_limit(&self) -> Option<Duration> {
         self.limit
-            .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// Its flags as they are announced: sorted, the time limit last (D-17).
@@ -218,7 +218,7 @@ impl Action {
     }
 
     pub(super) fn all_flags(&self) -> impl Iterator<Item = String> {
-        let limit = self.limit.map(|seconds| format!("t{seconds}"));
+        let limit = self.limit.map(|limit| format!("t{}", limit.as_secs()));
         self.flags.iter().cloned().chain(limit)
     }
 
@@ -271,14 +271,6 @@ impl IntoAction for (&str, &str) {
     fn into_action(self) -> Result<Action, ActionError> {
         Ok(Action::parse(self.0)?.flags(self.1))
     }
-}
-
-/// The seconds of a flag that is a time limit (S-21).
-fn time_limit(flag: &str) -> Option<u32> {
-    let digits = flag.strip_prefix('t')?;
-    let all = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
-    let seconds = digits.parse().ok().filter(|_| all);
-    seconds.filter(|seconds| (1..=86_400).contains(seconds))
 }
 
 /// The octets of a name, without regard to ASCII case.

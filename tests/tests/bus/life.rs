@@ -85,7 +85,7 @@ fn a_life_on_the_bus_tokio() {
     a_life(&Tokio::new(), 2);
 }
 
-/// L-3, D-45: where an announced address answers with another certificate, nothing is sent to it.
+/// L-3, D-45, F-51: where an announced address answers with another certificate, nothing is sent to it.
 #[test]
 fn an_impostor_is_not_asked() {
     use scamp_blocking::scamp_proto::auth::AuthorizedServices;

@@ -153,7 +153,7 @@ pub(crate) struct Report {
     pub(crate) active: usize,
     /// Requests that have ever reached a handler of `Hold`.
     pub(crate) held: usize,
-    /// Why connections have ended since the last report.
+    /// Why connections have ended, or were not accepted, since the last report.
     pub(crate) reasons: Vec<String>,
 }
 
@@ -335,8 +335,9 @@ fn answer(address: String, held: &AtomicUsize, look: impl Fn() -> (Stats, Vec<Se
     for _ in std::io::stdin().lines() {
         let (stats, notes) = look();
         let (connections, active) = (stats.open_connections, stats.requests_active);
-        let reason = |what| match what {
+        let reason = |what: Occurrence| match &what {
             Occurrence::Closed(reason) => Some(reason.to_string()),
+            Occurrence::AcceptFailed(_) => Some(what.to_string()),
             _ => None,
         };
         let notes = notes.into_iter();

@@ -13,7 +13,7 @@ use crate::Instant;
 use crate::auth::{Padding, PublicKey, Verify};
 use crate::discovery::tests::{Toy, sign, text_of};
 use crate::discovery::{AnnouncementError, Description, Event, UnixTime};
-use crate::limits::{ANNOUNCEMENT, CACHE_RECORDS};
+use crate::limits::{ANNOUNCEMENT, CACHE_FILE, CACHE_RECORDS};
 
 /// Says yes, and counts how often it was asked.
 struct Counting(core::cell::Cell<usize>);
@@ -226,6 +226,57 @@ fn files_of_all_kinds() {
     text.extend_from_slice(b"\n%%%\ny\n\n\n%%%\nz");
     let limit = r#"LimitHit("discovery.cache_records", 100000)"#;
     assert_eq!(count(&text), (CACHE_RECORDS, vec![limit.to_string()]));
+}
+
+/// F-44, D-32, HD-40: 256 MiB of one line after a good record: it is read to its limit in the memory of
+/// one record, the good one counts, and the two faults are told.
+#[test]
+fn a_line_without_end() {
+    let before = Content::new();
+    let mut reading = Reading::new(&before);
+    let begin = file(&[&record("one"), "["]);
+    reading.feed(&begin);
+    let mut octets = begin.len() as u64;
+    // The room is not cleared, so that it still has some of the record in it: no matter.
+    while octets <= CACHE_FILE {
+        let room = reading.room();
+        assert!(room.len() <= 2 * ANNOUNCEMENT, "{}", room.len());
+        let len = room.len().min(1 << 16);
+        room[..len].fill(b'x');
+        reading.filled(len);
+        octets += len as u64;
+    }
+    let mut events = Vec::new();
+    let content = reading.finish(&Toy, false, &mut |event| events.push(event));
+    assert_eq!(identities(&content.unwrap()), ["one"]);
+    let limit = Event::LimitHit("discovery.cache_file", CACHE_FILE);
+    assert_eq!(events, [limit]);
+}
+
+/// F-44, D-31: a file cut anywhere says what its whole records say, and tells of the one that is not.
+#[test]
+fn half_written_files() {
+    let names = ["one", "two", "three"];
+    let records = names.map(record);
+    let whole = file(&records.each_ref().map(String::as_str));
+    // Where each record is complete, its last line feeds aside, which are not signed.
+    let mut ends = Vec::new();
+    let mut at = 0;
+    for record in &records {
+        at += "\n%%%\n".len() + record.len();
+        ends.push(at - 2);
+    }
+    for cut in 0..=whole.len() {
+        let (found, events) = read(&whole[..cut], 4096);
+        let complete = ends.iter().filter(|end| **end <= cut).count();
+        assert!(found.len() >= complete, "cut at {cut}: {found:?}");
+        assert_eq!(found, names[..found.len()], "cut at {cut}");
+        // What of the last signature is missing may be no more than its padding.
+        assert!(
+            found.len() <= complete + 1 && events.len() <= 1,
+            "cut at {cut}: {events:?}"
+        );
+    }
 }
 
 /// Any record damaged in any of its parts is told by its index, and its neighbours are read.

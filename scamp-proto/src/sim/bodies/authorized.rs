@@ -12,6 +12,11 @@ use crate::auth::authorized::{AuthorizedFile, AuthorizedServices, Content};
 ///
 /// The octets are the file, then sector, namespace and name for each question, with NUL between them.
 pub fn authorized(octets: &[u8]) {
+    authorized_by(octets, &allows);
+}
+
+/// The same, where `allows` is the plain reader.
+pub(super) fn authorized_by(octets: &[u8], allows: &Allows<'_>) {
     let mut parts = octets.split(|octet| *octet == 0);
     let file = parts.next().unwrap_or_default();
     let mut lines = 0;
@@ -56,8 +61,11 @@ pub fn authorized(octets: &[u8]) {
     }
 }
 
+/// Whether a file's text allows somebody a sector, a namespace and a name.
+pub(super) type Allows<'a> = dyn Fn(&str, &Fingerprint, &str, &str, &str) -> bool + 'a;
+
 /// Fingerprints and tokens, line by line.
-fn lines_of(text: &str) -> Vec<(Fingerprint, Vec<&str>)> {
+pub(super) fn lines_of(text: &str) -> Vec<(Fingerprint, Vec<&str>)> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let lines = text.split('\n').filter_map(|line| {
         let line = line.split('#').next()?.trim_ascii();
@@ -69,7 +77,13 @@ fn lines_of(text: &str) -> Vec<(Fingerprint, Vec<&str>)> {
     lines.collect()
 }
 
-fn allows(text: &str, who: &Fingerprint, sector: &str, namespace: &str, name: &str) -> bool {
+pub(super) fn allows(
+    text: &str,
+    who: &Fingerprint,
+    sector: &str,
+    namespace: &str,
+    name: &str,
+) -> bool {
     let lines = lines_of(text);
     let Some((_, tokens)) = lines.iter().rev().find(|(other, _)| other == who) else {
         return false;

@@ -29,6 +29,11 @@ impl Verify for Counting {
 /// The records are those that a naive reader finds who has it all and splits it at its lines; a
 /// second reading of the same verifies nothing and is no change; and what was torn does not count.
 pub fn cache_file(octets: &[u8]) {
+    cache_file_by(octets, &naive_records);
+}
+
+/// The same, where `naive_records` is the naive reader.
+pub(super) fn cache_file_by(octets: &[u8], naive_records: &dyn Fn(&[u8]) -> Vec<Vec<u8>>) {
     let mut bites = Bites::new(octets);
     let piece = usize::from(bites.octet()).max(1);
     let script = bites.octet();
@@ -62,7 +67,7 @@ pub fn cache_file(octets: &[u8]) {
 }
 
 /// The records, from the whole file at once.
-fn naive_records(file: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn naive_records(file: &[u8]) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     let mut record: Vec<u8> = Vec::new();
     let mut separated = false;

@@ -9,12 +9,13 @@ use crate::wire::Header;
 /// U-2: never a panic, accepted exactly when it is one JSON object of at most 128 levels in UTF-8
 /// (H-1), and the text fields are those a generic reader finds.
 pub fn header(json: &[u8]) {
+    header_by(json, &is_object);
+}
+
+/// The same, where `is_object` says what is to be accepted.
+pub(super) fn header_by(json: &[u8], is_object: &dyn Fn(&[u8]) -> bool) {
     let read = Header::decode(json);
-    let is_object = core::str::from_utf8(json).is_ok()
-        && serde_json::from_slice::<&RawValue>(json).is_ok()
-        && json.trim_ascii_start().first() == Some(&b'{')
-        && depth(json) <= HEADER_DEPTH;
-    assert_eq!(read.is_ok(), is_object, "H-1");
+    assert_eq!(read.is_ok(), is_object(json), "H-1");
     let Ok(header) = read else {
         return;
     };
@@ -60,8 +61,16 @@ pub fn header(json: &[u8]) {
     }
 }
 
+/// Whether this is one JSON object in UTF-8 that is not too deep.
+pub(super) fn is_object(json: &[u8]) -> bool {
+    core::str::from_utf8(json).is_ok()
+        && serde_json::from_slice::<&RawValue>(json).is_ok()
+        && json.trim_ascii_start().first() == Some(&b'{')
+        && depth(json) <= HEADER_DEPTH
+}
+
 /// Levels of nesting of a JSON text.
-fn depth(json: &[u8]) -> usize {
+pub(super) fn depth(json: &[u8]) -> usize {
     let (mut depth, mut most, mut in_text, mut escaped) = (0_usize, 0, false, false);
     for octet in json {
         match octet {

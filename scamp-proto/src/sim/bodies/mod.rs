@@ -20,6 +20,8 @@ mod config;
 mod emitter;
 mod endpoint;
 mod header;
+#[cfg(all(test, feature = "discovery"))]
+mod mutants;
 mod packet_stream;
 #[cfg(feature = "auth")]
 mod ticket;

@@ -16,6 +16,11 @@ use crate::auth::{
 ///
 /// The first octets are the time of day and the skew, the rest is the ticket.
 pub fn ticket(octets: &[u8]) {
+    ticket_by(octets, &window);
+}
+
+/// The same, where `window` says when a ticket is valid.
+pub(super) fn ticket_by(octets: &[u8], window: &dyn Fn(&Ticket, i64, Duration) -> i8) {
     let mut bites = Bites::new(octets);
     let now = i64::from_ne_bytes(bites.number().to_ne_bytes());
     let skew = Duration::from_secs(bites.number());
@@ -51,7 +56,7 @@ pub fn ticket(octets: &[u8]) {
 }
 
 /// -1 before the ticket's time, 0 in it, 1 after it, with numbers that cannot overflow.
-fn window(ticket: &Ticket, now: i64, skew: Duration) -> i8 {
+pub(super) fn window(ticket: &Ticket, now: i64, skew: Duration) -> i8 {
     let (now, start) = (i128::from(now), i128::from(ticket.start()));
     let skew = i128::from(skew.as_secs()).min(i64::MAX.into());
     let end = start + i128::from(ticket.ttl());

@@ -1,0 +1,72 @@
+//! The time limit `tN` among the flags of an action, for whoever announces, asks or serves.
+
+use core::time::Duration;
+
+use crate::limits::FLAG_TIMEOUT_MOST;
+
+/// The time limit that a flag is, if it is a valid one: `tN`, N whole seconds from 1 to 86 400 (S-21).
+///
+/// Others, such as `t0` and `t86401`, are flags that nobody knows.
+pub(crate) fn time_limit(flag: &str) -> Option<Duration> {
+    let digits = flag.strip_prefix('t')?;
+    // Before a number, `parse` would take a sign.
+    let all = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
+    let seconds = digits.parse().ok().filter(|seconds| all && *seconds > 0)?;
+    Some(Duration::from_secs(seconds)).filter(|limit| *limit <= FLAG_TIMEOUT_MOST)
+}
+
+/// The time limit that counts among several flags: the last valid one (S-21).
+pub(crate) fn last_time_limit<'a>(
+    flags: impl DoubleEndedIterator<Item = &'a str>,
+) -> Option<Duration> {
+    flags.rev().find_map(time_limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S-21, D-17, F-51, F-36: which flags are time limits, at the edges and far beyond.
+    #[test]
+    fn time_limits() {
+        for (flag, seconds) in [
+            ("t1", Some(1)),
+            ("t030", Some(30)),
+            ("t86400", Some(86_400)),
+            ("t0", None),
+            ("t86401", None),
+            ("t99999999999", None),
+            ("t18446744073709551615", None),
+            ("t18446744073709551617", None),
+            ("t99999999999999999999", None),
+            ("t", None),
+            ("t+5", None),
+            ("t-5", None),
+            ("t 5", None),
+            ("t5 ", None),
+            ("t5.0", None),
+            ("t\u{665}", None),
+            ("T5", None),
+            ("5", None),
+            ("time", None),
+            ("", None),
+        ] {
+            assert_eq!(time_limit(flag), seconds.map(Duration::from_secs), "{flag}");
+        }
+    }
+
+    /// S-21: the last valid one counts, wherever others are.
+    #[test]
+    fn the_last_valid_one_counts() {
+        for (list, seconds) in [
+            ("t5,t70", Some(70)),
+            ("t70,t5", Some(5)),
+            ("t0,t5,read,t86401,t99999999999999999999,t", Some(5)),
+            ("t0", None),
+            ("read", None),
+        ] {
+            let limit = last_time_limit(list.split(','));
+            assert_eq!(limit, seconds.map(Duration::from_secs), "{list}");
+        }
+    }
+}
