@@ -199,6 +199,7 @@ impl Requester {
                 let builder = scamp_tokio::Requester::builder().directory(directory);
                 Self::Tokio(builder.authorized(all).build().unwrap())
             }
+            other => panic!("{other:?} takes no part in this"),
         }
     }
 

@@ -53,6 +53,12 @@ pairing!(blocking_to_blocking: Blocking to Blocking);
 pairing!(blocking_to_tokio: Blocking to Tokio);
 pairing!(tokio_to_blocking: Tokio to Blocking);
 pairing!(tokio_to_tokio: Tokio to Tokio);
+pairing!(async_std_to_blocking: AsyncStd to Blocking);
+pairing!(tokio_to_async_std: Tokio to AsyncStd);
+pairing!(async_std_to_async_std: AsyncStd to AsyncStd);
+pairing!(blocking_to_smol: Blocking to Smol);
+pairing!(smol_to_tokio: Smol to Tokio);
+pairing!(smol_to_smol: Smol to Smol);
 
 /// L-8, V-11: a client is told which TLS it speaks, and a service whose connection ended, and why.
 fn both_ends_are_told(client: Face, service: Face) {
@@ -322,7 +328,7 @@ fn nobody_speaks_to_a_stranger(client: Face, service: Face) {
 /// T1, L-3: the stranger itself sees no octet of ours inside TLS.
 #[test]
 fn a_stranger_hears_nothing() {
-    for client in [Face::Blocking, Face::Tokio] {
+    for client in Face::ALL {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stranger_hears = std::thread::spawn(move || {

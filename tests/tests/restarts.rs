@@ -175,6 +175,7 @@ fn serve(face: Face, address: SocketAddr, ledger: &Ledger) -> Served {
                 thread: thread::spawn(move || RUNTIME.block_on(service.run())),
             }
         }
+        other => panic!("{other:?} takes no part in this"),
     }
 }
 
@@ -202,6 +203,7 @@ impl Requester {
                 let builder = scamp_tokio::Requester::builder().directory(directory);
                 Self::Tokio(builder.authorized(all).build().unwrap())
             }
+            other => panic!("{other:?} takes no part in this"),
         }
     }
 

@@ -7,7 +7,7 @@ use scamp_blocking::scamp_proto::auth::{Sign, Ticket};
 use scamp_blocking::{Action, CallError, Identity, JsonError};
 use serde_json::Value;
 
-use crate::support::{Blocking, Bus, CERTIFICATE, Face, KEY, Tokio, eventually};
+use crate::support::{Bus, CERTIFICATE, Face, KEY, eventually};
 
 const OTHER_CERTIFICATE: &str = include_str!("../../../scamp-tls/tests/data/rsa4096.crt");
 
@@ -76,22 +76,5 @@ fn ticket_keys_are_read_again(face: &impl Face, number: u8) {
     face.stop(service);
 }
 
-#[test]
-fn the_table_is_fetched_by_name_blocking() {
-    the_table_is_fetched_by_name(&Blocking, 9);
-}
-
-#[test]
-fn the_table_is_fetched_by_name_tokio() {
-    the_table_is_fetched_by_name(&Tokio::new(), 10);
-}
-
-#[test]
-fn ticket_keys_are_read_again_blocking() {
-    ticket_keys_are_read_again(&Blocking, 11);
-}
-
-#[test]
-fn ticket_keys_are_read_again_tokio() {
-    ticket_keys_are_read_again(&Tokio::new(), 12);
-}
+on_every_face!(the_table_is_fetched_by_name: 17);
+on_every_face!(ticket_keys_are_read_again: 21);

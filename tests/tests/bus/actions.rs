@@ -4,7 +4,7 @@ use scamp_blocking::scamp_proto::error::DispatchError;
 use scamp_blocking::{Action, ActionError, CallError, JsonError, RegisterError};
 use std::sync::atomic::Ordering;
 
-use crate::support::{Blocking, Bus, Face, Tokio, eventually};
+use crate::support::{Bus, Face, eventually};
 
 fn open(name: &str) -> Action {
     Action::parse(name).unwrap().noauth()
@@ -114,32 +114,6 @@ fn handlers_have_a_limit(face: &impl Face, number: u8) {
     face.stop(service);
 }
 
-#[test]
-fn actions_come_and_go_blocking() {
-    actions_come_and_go(&Blocking, 3);
-}
-
-#[test]
-fn actions_come_and_go_tokio() {
-    actions_come_and_go(&Tokio::new(), 4);
-}
-
-#[test]
-fn actions_that_cannot_be_announced_blocking() {
-    actions_that_cannot_be_announced(&Blocking, 5);
-}
-
-#[test]
-fn actions_that_cannot_be_announced_tokio() {
-    actions_that_cannot_be_announced(&Tokio::new(), 6);
-}
-
-#[test]
-fn handlers_have_a_limit_blocking() {
-    handlers_have_a_limit(&Blocking, 7);
-}
-
-#[test]
-fn handlers_have_a_limit_tokio() {
-    handlers_have_a_limit(&Tokio::new(), 8);
-}
+on_every_face!(actions_come_and_go: 5);
+on_every_face!(actions_that_cannot_be_announced: 9);
+on_every_face!(handlers_have_a_limit: 13);

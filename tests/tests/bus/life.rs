@@ -4,7 +4,7 @@ use scamp_blocking::scamp_proto::error::DispatchError;
 use scamp_blocking::{CallError, Fingerprint, Identity, JsonError};
 use serde_json::Value;
 
-use crate::support::{Blocking, Bus, CERTIFICATE, Face, KEY, Tokio, eventually, files};
+use crate::support::{Bus, CERTIFICATE, Face, KEY, eventually, files};
 
 /// D-25, D-28, D-29, D-33…D-36, D-43, V-1…V-4, V-7, V-12, Z-9: from the first announcement to the last.
 fn a_life(face: &impl Face, number: u8) {
@@ -75,15 +75,7 @@ fn a_life(face: &impl Face, number: u8) {
     eventually(|| call("Greetings.hello"), is_gone);
 }
 
-#[test]
-fn a_life_on_the_bus_blocking() {
-    a_life(&Blocking, 1);
-}
-
-#[test]
-fn a_life_on_the_bus_tokio() {
-    a_life(&Tokio::new(), 2);
-}
+on_every_face!(a_life: 1);
 
 /// L-3, D-45, F-51: where an announced address answers with another certificate, nothing is sent to it.
 #[test]

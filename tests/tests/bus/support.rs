@@ -1,11 +1,13 @@
 //! A bus for a test, and the faces on it.
 
 use std::fs;
+use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use scamp_async::{Requester, Runtime, Service, ServiceHandle};
 use scamp_blocking::scamp_host::{CacheManager, CacheManagerHandle};
 use scamp_blocking::scamp_proto::config::Config;
 use scamp_blocking::{Action, Identity, JsonError, RegisterError, RemoteError};
@@ -240,36 +242,44 @@ impl Face for Blocking {
     }
 }
 
-pub(crate) struct Tokio(tokio::runtime::Runtime);
+/// The asynchronous face, on one runtime.
+pub(crate) struct Async<R>(R);
 
-impl Tokio {
-    pub(crate) fn new() -> Self {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        Self(builder.worker_threads(2).enable_all().build().unwrap())
-    }
+pub(crate) const TOKIO: Async<scamp_tokio::Tokio> = Async(scamp_tokio::Tokio);
+pub(crate) const ASYNC_STD: Async<scamp_async_std::AsyncStd> = Async(scamp_async_std::AsyncStd);
+pub(crate) const SMOL: Async<scamp_async_std::smol::Smol> = Async(scamp_async_std::smol::Smol);
+
+/// Polls whatever is to be waited for; the others have threads of their own.
+static POLLER: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+});
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    POLLER.block_on(future)
 }
 
-impl Face for Tokio {
-    type Service = (scamp_tokio::ServiceHandle, tokio::task::JoinHandle<()>);
-    type Requester = scamp_tokio::Requester;
+impl<R: Runtime + Default> Face for Async<R> {
+    type Service = (ServiceHandle<R>, std::thread::JoinHandle<()>);
+    type Requester = Requester<R>;
 
     fn serve(&self, bus: &Bus, answer: &'static str) -> Self::Service {
-        let _inside = self.0.enter();
-        let service = scamp_tokio::Service::from_config(&bus.config, "greeter")
+        let _inside = POLLER.enter();
+        let service = Service::<R>::from_config(&bus.config, "greeter")
             .unwrap()
             .action(("Greetings.hello", "noauth,read"), move |_| async move {
-                Ok(scamp_tokio::Reply::new(json!(answer).to_string()))
+                Ok(scamp_async::Reply::new(json!(answer).to_string()))
             })
             .unwrap()
             .build()
             .unwrap();
         let handle = service.handle();
-        (handle, self.0.spawn(service.run()))
+        (handle, std::thread::spawn(move || wait(service.run())))
     }
 
-    fn leave(&self, (handle, task): Self::Service) {
+    fn leave(&self, (handle, thread): Self::Service) {
         handle.shutdown();
-        self.0.block_on(task).unwrap();
+        thread.join().unwrap();
     }
 
     fn stop(&self, service: Self::Service) {
@@ -283,17 +293,17 @@ impl Face for Tokio {
     }
 
     fn requester(&self, bus: &Bus) -> Self::Requester {
-        let _inside = self.0.enter();
-        scamp_tokio::Requester::from_config(&bus.config).unwrap()
+        let _inside = POLLER.enter();
+        Requester::from_config(&bus.config).unwrap()
     }
 
     fn call(&self, requester: &Self::Requester, action: &str) -> Result<Value, JsonError> {
-        self.0.block_on(requester.call(action, &json!({})))
+        wait(requester.call(action, &json!({})))
     }
 
     fn call_at(&self, requester: &Self::Requester, instance: &str) -> Result<Value, JsonError> {
-        let ask = scamp_tokio::Ask::new("Greetings.hello").at(instance);
-        self.0.block_on(requester.call(ask, &json!({})))
+        let ask = scamp_async::Ask::new("Greetings.hello").at(instance);
+        wait(requester.call(ask, &json!({})))
     }
 
     fn call_with(
@@ -302,8 +312,8 @@ impl Face for Tokio {
         action: &str,
         ticket: &str,
     ) -> Result<Value, JsonError> {
-        let ask = scamp_tokio::Ask::new(action).ticket(ticket);
-        self.0.block_on(requester.call(ask, &json!({})))
+        let ask = scamp_async::Ask::new(action).ticket(ticket);
+        wait(requester.call(ask, &json!({})))
     }
 
     fn serve_guarded(
@@ -312,22 +322,22 @@ impl Face for Tokio {
         actions: &[Action],
         table: Option<(&Self::Requester, &'static str)>,
     ) -> Self::Service {
-        let _inside = self.0.enter();
-        let mut builder = scamp_tokio::Service::from_config(&bus.config, "greeter").unwrap();
+        let _inside = POLLER.enter();
+        let mut builder = Service::<R>::from_config(&bus.config, "greeter").unwrap();
         for action in actions {
             builder = builder.action(action.clone(), named_later).unwrap();
         }
         if let Some((requester, table)) = table {
             builder = builder
                 .action(("Auth.getAuthzTable", "noauth"), move |_| async move {
-                    Ok(scamp_tokio::Reply::new(table))
+                    Ok(scamp_async::Reply::new(table))
                 })
                 .unwrap()
                 .requester(requester);
         }
         let service = builder.build().unwrap();
         let handle = service.handle();
-        (handle, self.0.spawn(service.run()))
+        (handle, std::thread::spawn(move || wait(service.run())))
     }
 
     fn add(&self, (handle, _): &Self::Service, action: Action) -> Result<(), RegisterError> {
@@ -343,24 +353,27 @@ impl Face for Tokio {
     }
 
     fn serve_slow(&self, bus: &Bus, actions: &[Action]) -> (Self::Service, Arc<AtomicUsize>) {
-        let _inside = self.0.enter();
+        let _inside = POLLER.enter();
         let told = Arc::new(AtomicUsize::new(0));
-        let mut builder = scamp_tokio::Service::from_config(&bus.config, "greeter").unwrap();
+        let mut builder = Service::<R>::from_config(&bus.config, "greeter").unwrap();
         for action in actions {
             let told = told.clone();
-            let slow = move |request: scamp_tokio::Request| {
+            let slow = move |request: scamp_async::Request| {
                 let told = told.clone();
                 async move {
                     request.cancelled().await;
                     told.fetch_add(1, Ordering::SeqCst);
-                    Ok(scamp_tokio::Reply::new("\"too late\""))
+                    Ok(scamp_async::Reply::new("\"too late\""))
                 }
             };
             builder = builder.action(action.clone(), slow).unwrap();
         }
         let service = builder.build().unwrap();
         let handle = service.handle();
-        ((handle, self.0.spawn(service.run())), told)
+        (
+            (handle, std::thread::spawn(move || wait(service.run()))),
+            told,
+        )
     }
 }
 
@@ -371,8 +384,8 @@ fn named(request: scamp_blocking::Request) -> Result<scamp_blocking::Reply, Remo
     ))
 }
 
-async fn named_later(request: scamp_tokio::Request) -> Result<scamp_tokio::Reply, RemoteError> {
-    Ok(scamp_tokio::Reply::new(
+async fn named_later(request: scamp_async::Request) -> Result<scamp_async::Reply, RemoteError> {
+    Ok(scamp_async::Reply::new(
         json!(request.header.action()).to_string(),
     ))
 }

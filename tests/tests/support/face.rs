@@ -1,6 +1,8 @@
-//! Both faces behind one: a client and a service that block, whichever crate does the work.
+//! All faces behind one: a client and a service that block, whichever crate does the work.
 
+use std::future::Future;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -20,92 +22,101 @@ use tokio::runtime::Runtime;
 pub(crate) enum Face {
     Blocking,
     Tokio,
+    AsyncStd,
+    Smol,
 }
 
-/// A client of either face.
+impl Face {
+    /// The faces themselves, without the others that stand on the same one.
+    #[allow(dead_code, reason = "not every file of tests pairs faces")]
+    pub(crate) const ALL: [Self; 4] = [Self::Blocking, Self::Tokio, Self::AsyncStd, Self::Smol];
+}
+
+/// Does the same with a client, or a service, of whichever runtime.
+macro_rules! each {
+    ($value:expr, $of:ident: $blocking:pat => $block:expr, $name:ident => $task:expr) => {
+        match $value {
+            $of::Blocking($blocking) => $block,
+            $of::Tokio($name) => $task,
+            $of::AsyncStd($name) => $task,
+            $of::Smol($name) => $task,
+        }
+    };
+}
+
+/// A client of any face.
 #[derive(Clone)]
 pub(crate) enum Client {
     Blocking(scamp_blocking::Client),
     Tokio(scamp_tokio::Client),
+    AsyncStd(scamp_async_std::Client),
+    Smol(scamp_async_std::smol::Client),
 }
 
 impl Client {
     pub(crate) fn connect(face: Face, address: &str, pin: Pin) -> Result<Self, CallError> {
         match face {
             Face::Blocking => scamp_blocking::Client::connect(address, pin).map(Self::Blocking),
-            Face::Tokio => RUNTIME
-                .block_on(scamp_tokio::Client::connect(address, pin))
-                .map(Self::Tokio),
+            Face::Tokio => wait(scamp_tokio::Client::connect(address, pin)).map(Self::Tokio),
+            Face::AsyncStd => {
+                wait(scamp_async_std::Client::connect(address, pin)).map(Self::AsyncStd)
+            }
+            Face::Smol => {
+                wait(scamp_async_std::smol::Client::connect(address, pin)).map(Self::Smol)
+            }
         }
     }
 
     /// Whole bodies both ways.
     pub(crate) fn call(&self, action: &str, body: impl Into<Bytes>) -> Result<Bytes, CallError> {
-        match self {
-            Self::Blocking(client) => client.call(action, body).map(|reply| reply.body),
-            Self::Tokio(client) => RUNTIME
-                .block_on(client.call(action, body))
-                .map(|reply| reply.body),
-        }
+        each!(self, Self:
+            client => client.call(action, body).map(|reply| reply.body),
+            client => wait(client.call(action, body)).map(|reply| reply.body))
     }
 
     /// A request whose body is still to be written.
     pub(crate) fn begin(&self, action: &str) -> (Writer, Pending) {
         let options = RequestOptions::default();
-        match self {
-            Self::Blocking(client) => {
-                let (body, reply) = client.request(action, &options).unwrap();
-                (Writer::Blocking(body), Pending::Blocking(reply))
-            }
-            Self::Tokio(client) => {
-                let (body, reply) = RUNTIME.block_on(client.request(action, &options)).unwrap();
-                (Writer::Tokio(body), Pending::Tokio(reply))
-            }
-        }
+        each!(self, Self:
+        client => {
+            let (body, reply) = client.request(action, &options).unwrap();
+            (Writer::Blocking(body), Pending::Blocking(reply))
+        },
+        client => {
+            let (body, reply) = wait(client.request(action, &options)).unwrap();
+            (Writer::Async(body), Pending::Async(reply))
+        })
     }
 
     pub(crate) fn notify(&self, body: &'static str) {
-        match self {
-            Self::Blocking(client) => client.notify(body).unwrap(),
-            Self::Tokio(client) => RUNTIME.block_on(client.notify(body)).unwrap(),
-        }
+        each!(self, Self:
+            client => client.notify(body).unwrap(),
+            client => wait(client.notify(body)).unwrap());
     }
 
     pub(crate) fn subscribe(&self, topics: &[&str]) -> Subscription {
-        match self {
-            Self::Blocking(client) => Subscription::Blocking(client.subscribe(topics).unwrap()),
-            Self::Tokio(client) => {
-                Subscription::Tokio(RUNTIME.block_on(client.subscribe(topics)).unwrap())
-            }
-        }
+        each!(self, Self:
+            client => Subscription::Blocking(client.subscribe(topics).unwrap()),
+            client => Subscription::Async(wait(client.subscribe(topics)).unwrap()))
     }
 
     pub(crate) fn tls_version(&self) -> Option<TlsVersion> {
-        match self {
-            Self::Blocking(client) => client.tls_version(),
-            Self::Tokio(client) => client.tls_version(),
-        }
+        each!(self, Self: client => client.tls_version(), client => client.tls_version())
     }
 
     pub(crate) fn closed(&self) -> Option<CloseReason> {
-        match self {
-            Self::Blocking(client) => client.closed(),
-            Self::Tokio(client) => client.closed(),
-        }
+        each!(self, Self: client => client.closed(), client => client.closed())
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        match self {
-            Self::Blocking(client) => client.stats(),
-            Self::Tokio(client) => client.stats(),
-        }
+        each!(self, Self: client => client.stats(), client => client.stats())
     }
 }
 
 /// The body of a request.
 pub(crate) enum Writer {
     Blocking(scamp_blocking::BodyWriter),
-    Tokio(scamp_tokio::BodyWriter),
+    Async(scamp_async::BodyWriter),
 }
 
 impl Writer {
@@ -116,21 +127,21 @@ impl Writer {
                 body.write_bytes(octets)?;
                 body.flush().map_err(|_| SendError::Closed)
             }
-            Self::Tokio(body) => RUNTIME.block_on(body.write_bytes(octets)),
+            Self::Async(body) => wait(body.write_bytes(octets)),
         }
     }
 
     pub(crate) fn finish(self) -> Result<(), SendError> {
         match self {
             Self::Blocking(body) => body.finish(),
-            Self::Tokio(body) => RUNTIME.block_on(body.finish()),
+            Self::Async(body) => wait(body.finish()),
         }
     }
 
     pub(crate) fn fail(self, text: &str) -> Result<(), SendError> {
         match self {
             Self::Blocking(body) => body.fail(text),
-            Self::Tokio(body) => body.fail(text),
+            Self::Async(body) => body.fail(text),
         }
     }
 }
@@ -138,7 +149,7 @@ impl Writer {
 /// A request whose reply has not begun.
 pub(crate) enum Pending {
     Blocking(scamp_blocking::PendingReply),
-    Tokio(scamp_tokio::PendingReply),
+    Async(scamp_async::PendingReply),
 }
 
 impl Pending {
@@ -148,9 +159,9 @@ impl Pending {
                 let reply = reply.wait()?;
                 Ok((reply.header, Body::Blocking(reply.body)))
             }
-            Self::Tokio(reply) => {
-                let reply = RUNTIME.block_on(reply.wait())?;
-                Ok((reply.header, Body::Tokio(reply.body)))
+            Self::Async(reply) => {
+                let reply = wait(reply.wait())?;
+                Ok((reply.header, Body::Async(reply.body)))
             }
         }
     }
@@ -159,40 +170,40 @@ impl Pending {
 /// The body of a reply.
 pub(crate) enum Body {
     Blocking(scamp_blocking::Body),
-    Tokio(scamp_tokio::Body),
+    Async(scamp_async::Body),
 }
 
 impl Body {
     pub(crate) fn chunk(&mut self) -> Result<Option<Bytes>, BodyError> {
         match self {
             Self::Blocking(body) => body.chunk(),
-            Self::Tokio(body) => RUNTIME.block_on(body.chunk()),
+            Self::Async(body) => wait(body.chunk()),
         }
     }
 
     pub(crate) fn set_ack_policy(&mut self, policy: AckPolicy) {
         match self {
             Self::Blocking(body) => body.set_ack_policy(policy),
-            Self::Tokio(body) => body.set_ack_policy(policy),
+            Self::Async(body) => body.set_ack_policy(policy),
         }
     }
 }
 
 pub(crate) enum Subscription {
     Blocking(scamp_blocking::Subscription),
-    Tokio(scamp_tokio::Subscription),
+    Async(scamp_async::Subscription),
 }
 
 impl Subscription {
     pub(crate) fn next(&mut self) -> Option<Vec<Change>> {
         match self {
             Self::Blocking(changes) => changes.next(),
-            Self::Tokio(changes) => RUNTIME.block_on(changes.next()),
+            Self::Async(changes) => wait(changes.next()),
         }
     }
 }
 
-/// A service of either face that runs until this is dropped.
+/// A service of any face that runs until this is dropped.
 pub(crate) struct Running {
     pub(crate) address: String,
     pub(crate) fingerprint: Fingerprint,
@@ -205,15 +216,17 @@ pub(crate) struct Running {
 enum Handle {
     Blocking(scamp_blocking::ServiceHandle),
     Tokio(scamp_tokio::ServiceHandle),
+    AsyncStd(scamp_async_std::ServiceHandle),
+    Smol(scamp_async_std::smol::ServiceHandle),
 }
 
 impl Running {
     pub(crate) fn start(face: Face) -> Self {
         let gate = Gate::default();
         let (tell, heard) = mpsc::channel();
-        let tell = Mutex::new(tell);
         let (address, fingerprint, handle, thread) = match face {
             Face::Blocking => {
+                let tell = Mutex::new(tell);
                 let builder = blocking_actions(gate.clone()).on_notify(move |mut request| {
                     let body = request.bytes().unwrap();
                     tell.lock().unwrap().send(body).unwrap();
@@ -226,24 +239,9 @@ impl Running {
                     std::thread::spawn(move || service.run()),
                 )
             }
-            Face::Tokio => {
-                let tell = Arc::new(tell);
-                let builder = tokio_actions(gate.clone()).on_notify(move |request| {
-                    let tell = tell.clone();
-                    async move {
-                        let body = request.body.collect(1 << 20).await.unwrap();
-                        tell.lock().unwrap().send(body).unwrap();
-                    }
-                });
-                let _inside = RUNTIME.enter();
-                let service = builder.bind("127.0.0.1:0").unwrap();
-                (
-                    service.local_addr(),
-                    service.fingerprint(),
-                    Handle::Tokio(service.handle()),
-                    std::thread::spawn(move || RUNTIME.block_on(service.run())),
-                )
-            }
+            Face::Tokio => start_async(&gate, tell, Handle::Tokio),
+            Face::AsyncStd => start_async(&gate, tell, Handle::AsyncStd),
+            Face::Smol => start_async(&gate, tell, Handle::Smol),
         };
         Self {
             address: address.to_string(),
@@ -260,46 +258,61 @@ impl Running {
     }
 
     pub(crate) fn publish(&self, code: &str, key: &str, json: &str) -> bool {
-        match &self.handle {
-            Handle::Blocking(handle) => handle.publish(code, key, json),
-            Handle::Tokio(handle) => handle.publish(code, key, json),
-        }
+        each!(&self.handle, Handle: handle => handle.publish(code, key, json), handle => handle.publish(code, key, json))
     }
 
     pub(crate) fn shutdown(&self) {
-        match &self.handle {
-            Handle::Blocking(handle) => handle.shutdown(),
-            Handle::Tokio(handle) => handle.shutdown(),
-        }
+        each!(&self.handle, Handle: handle => handle.shutdown(), handle => handle.shutdown())
     }
 
     /// Takes what is worth a line in a log.
     pub(crate) fn notes(&self) -> Vec<ServiceNote> {
-        match &self.handle {
-            Handle::Blocking(handle) => handle.notes(),
-            Handle::Tokio(handle) => handle.notes(),
-        }
+        each!(&self.handle, Handle: handle => handle.notes(), handle => handle.notes())
     }
 
     /// Requests in handlers.
     pub(crate) fn active(&self) -> usize {
-        match &self.handle {
-            Handle::Blocking(handle) => handle.stats().requests_active,
-            Handle::Tokio(handle) => handle.stats().requests_active,
-        }
+        each!(&self.handle, Handle: handle => handle.stats().requests_active, handle => handle.stats().requests_active)
     }
 
     pub(crate) fn connections(&self) -> usize {
-        match &self.handle {
-            Handle::Blocking(handle) => handle.connections(),
-            Handle::Tokio(handle) => handle.connections(),
-        }
+        each!(&self.handle, Handle: handle => handle.connections(), handle => handle.connections())
     }
 
     /// Whether [`shutdown`](Self::shutdown) has come to its end.
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
+}
+
+type Started = (SocketAddr, Option<Fingerprint>, Handle, JoinHandle<()>);
+
+fn start_async<R: scamp_async::Runtime + Default>(
+    gate: &Gate,
+    tell: mpsc::Sender<Bytes>,
+    handle: impl FnOnce(scamp_async::ServiceHandle<R>) -> Handle,
+) -> Started {
+    let tell = Arc::new(Mutex::new(tell));
+    let builder = async_actions::<R>(gate.clone()).on_notify(move |request| {
+        let tell = tell.clone();
+        async move {
+            let body = request.body.collect(1 << 20).await.unwrap();
+            tell.lock().unwrap().send(body).unwrap();
+        }
+    });
+    let _inside = RUNTIME.enter();
+    let service = builder.bind("127.0.0.1:0").unwrap();
+    (
+        service.local_addr(),
+        service.fingerprint(),
+        handle(service.handle()),
+        std::thread::spawn(move || wait(service.run())),
+    )
+}
+
+/// Polls a future of any runtime; those of tokio find theirs here.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
 }
 
 impl Drop for Running {
@@ -380,10 +393,10 @@ fn blocking_actions(gate: Gate) -> scamp_blocking::ServiceBuilder {
         .unwrap()
 }
 
-fn tokio_actions(gate: Gate) -> scamp_tokio::ServiceBuilder {
-    use scamp_tokio::{Access, Reply, Request, Service};
+fn async_actions<R: scamp_async::Runtime + Default>(gate: Gate) -> scamp_async::ServiceBuilder<R> {
+    use scamp_async::{Access, Reply, Request, Service};
 
-    Service::builder(identity())
+    Service::<R>::builder(identity())
         .default_access(Access::Allow)
         .action("Echo.whole", |request: Request| async move {
             Ok(Reply::new(request.bytes().clone()))
@@ -403,7 +416,7 @@ fn tokio_actions(gate: Gate) -> scamp_tokio::ServiceBuilder {
             async move {
                 gate.arrive();
                 while !gate.is_open() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    pause::<R>(Duration::from_millis(1)).await;
                 }
                 Ok(Reply::new(request.bytes().clone()))
             }
@@ -418,6 +431,16 @@ fn tokio_actions(gate: Gate) -> scamp_tokio::ServiceBuilder {
         .unwrap()
         .action("Bad.error", |_| async move { Err(bad_luck()) })
         .unwrap()
+}
+
+/// Lets time pass on the clock of a runtime.
+async fn pause<R: scamp_async::Runtime + Default>(time: Duration) {
+    use scamp_async::Timer;
+
+    let runtime = R::default();
+    let mut timer = runtime.timer();
+    timer.reset(Some(runtime.now() + time));
+    std::future::poll_fn(|cx| timer.poll_alarm(cx)).await;
 }
 
 /// What `Bad.error` answers.
@@ -476,7 +499,7 @@ pub(crate) fn bounded(run: impl FnOnce() + Send + 'static) {
 /// Far more than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where everything of the tokio face runs.
+/// Where everything of the tokio face runs, and the others are waited for.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
