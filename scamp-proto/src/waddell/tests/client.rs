@@ -115,8 +115,7 @@ fn wd_53_send_queue() {
         ..ClientConfig::default()
     };
     let mut client = open(config);
-    let mut send =
-        |client: &mut Client, len| client.send(at(0), id(8), TopicId(1), &[&vec![0; len]]);
+    let send = |client: &mut Client, len| client.send(at(0), id(8), TopicId(1), &[&vec![0; len]]);
     assert_eq!(send(&mut client, 5000), Ok(()));
     assert_eq!(send(&mut client, 0), Err(SendError::Full));
     sent(&mut client, at(0));

@@ -236,7 +236,9 @@ fn wd_40_all_queues_together() {
         total_queue: 1000,
         ..RouterConfig::default()
     });
-    (1..=3).for_each(|key| drop(hall.join(key)));
+    for key in 1..=3 {
+        hall.join(key);
+    }
     hall.send(1, 2, 480);
     hall.send(1, 3, 480);
     hall.send(1, 3, 0);
@@ -327,7 +329,9 @@ fn wd_41_pauses_end() {
         on_full: OnFull::PauseSender,
         ..RouterConfig::default()
     });
-    (1..=3).for_each(|key| drop(hall.join(key)));
+    for key in 1..=3 {
+        hall.join(key);
+    }
     hall.send(1, 2, 80);
     hall.send(1, 3, 1);
     assert_eq!(hall.orders(), ["1>2:80", "pause 1"]);
