@@ -163,7 +163,7 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
     }
 }
 
-fn ring<M: Duplex>(machine: &mut M, now: Instant) -> bool {
+pub(super) fn ring<M: Duplex + ?Sized>(machine: &mut M, now: Instant) -> bool {
     let is_due = machine.poll_timeout().is_some_and(|at| at <= now);
     if is_due {
         machine.handle_timeout(now);
@@ -177,7 +177,7 @@ fn ring<M: Duplex>(machine: &mut M, now: Instant) -> bool {
 }
 
 /// What a driver does when it is its turn: write, then read.
-fn turn<M: Duplex, W: Watch>(
+pub(super) fn turn<M: Duplex + ?Sized, W: Watch>(
     side: usize,
     machine: &mut M,
     now: Instant,

@@ -86,9 +86,17 @@ pub struct Reconnect {
 
 #[derive(Debug)]
 enum State {
-    Pausing { until: Instant },
-    Dialling { since: Instant },
-    Up { since: Instant },
+    Pausing {
+        until: Instant,
+    },
+    /// The pause is over.
+    Due,
+    Dialling {
+        since: Instant,
+    },
+    Up {
+        since: Instant,
+    },
     Over,
 }
 
@@ -118,8 +126,9 @@ impl Reconnect {
 
     /// The connection to make now, if one is to be made; it is told once.
     pub fn poll_dial(&mut self, now: Instant) -> Option<Generation> {
+        self.handle_timeout(now);
         match self.state {
-            State::Pausing { until } if until <= now => {
+            State::Due => {
                 self.tries = self.tries.saturating_add(1);
                 self.generation.0 = self.generation.0.saturating_add(1);
                 self.state = State::Dialling { since: now };
@@ -134,7 +143,19 @@ impl Reconnect {
         match self.state {
             State::Pausing { until } => Some(until),
             State::Dialling { since } => Some(since + self.config.dial_timeout),
-            State::Up { .. } | State::Over => None,
+            State::Due | State::Up { .. } | State::Over => None,
+        }
+    }
+
+    /// Notes that a pause is over; [`poll_dial`](Self::poll_dial) says what follows.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Pausing { until } if until <= now => self.state = State::Due,
+            State::Pausing { .. }
+            | State::Due
+            | State::Dialling { .. }
+            | State::Up { .. }
+            | State::Over => {}
         }
     }
 
@@ -142,7 +163,7 @@ impl Reconnect {
     pub fn is_late(&self, now: Instant) -> bool {
         match self.state {
             State::Dialling { since } => since + self.config.dial_timeout <= now,
-            State::Pausing { .. } | State::Up { .. } | State::Over => false,
+            State::Pausing { .. } | State::Due | State::Up { .. } | State::Over => false,
         }
     }
 
@@ -183,9 +204,11 @@ impl Reconnect {
                 self.pause(now);
                 Outlook::Again
             }
-            State::Pausing { .. } | State::Dialling { .. } | State::Up { .. } | State::Over => {
-                Outlook::Stale
-            }
+            State::Pausing { .. }
+            | State::Due
+            | State::Dialling { .. }
+            | State::Up { .. }
+            | State::Over => Outlook::Stale,
         }
     }
 

@@ -465,6 +465,7 @@ impl Duplex for Station {
             client.handle_timeout(now);
             self.settle(now);
         }
+        self.reconnect.handle_timeout(now);
         if self.reconnect.is_late(now) {
             // The transport, if there is one, is closed with its client (WD-71).
             self.client = None;
