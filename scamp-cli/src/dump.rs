@@ -4,11 +4,13 @@
 //! its length does not matter, and judged as its receiver would judge it, as far as one direction
 //! proves anything: what an ACK may say depends on the other one, so no ACK is called wrong.
 
+mod waddell;
+
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use scamp_proto::ViolationKind;
 use scamp_proto::limits::{OPEN_MESSAGES, PACKET_BODY, PACKET_BODY_MAX};
 use scamp_proto::wire::{
@@ -24,12 +26,24 @@ use crate::terminal::{FIELD, Terminal, outside, outside_octets, written};
 pub(crate) struct Dump {
     /// The record: what one end sent, without TLS; `-` is standard input
     file: PathBuf,
+    /// What the record holds
+    #[arg(long, value_enum, default_value_t = Protocol::Scamp)]
+    protocol: Protocol,
     /// Accept packet bodies up to this many octets, at most 16777216
     #[arg(long, value_name = "OCTETS", default_value_t = PACKET_BODY, value_parser = packet_body)]
     max_packet_body: usize,
     /// Leave out the values of `ticket` and `identifying_token`
     #[arg(long)]
     redact: bool,
+}
+
+/// The protocols whose records can be read.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Protocol {
+    /// SCAMP packets
+    Scamp,
+    /// waddell frames
+    Waddell,
 }
 
 fn packet_body(text: &str) -> Result<usize, String> {
@@ -49,6 +63,10 @@ impl Dump {
                 std::fs::File::open(&self.file).map_err(|error| Failure::file(&name, &error))?,
             ),
         };
+        match self.protocol {
+            Protocol::Scamp => {}
+            Protocol::Waddell => return waddell::run(&name, &mut input, terminal),
+        }
         let mut report = Report {
             out: BufWriter::with_capacity(PIECE, io::stdout().lock()),
             terminal,

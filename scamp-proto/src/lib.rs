@@ -61,6 +61,8 @@ pub mod session;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod time;
+#[cfg(feature = "waddell")]
+pub mod waddell;
 pub mod wire;
 
 pub use connection::Connection;

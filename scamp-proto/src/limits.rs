@@ -264,6 +264,76 @@ pub const PLACE_KEPT: Duration = Duration::from_secs(300);
 /// Calls of one requester that wait for a connection.
 pub const WAITING_CALLS: usize = 16_384;
 
+/// Longest content of a waddell frame, in octets: what its length can say (WD-1).
+pub const WADDELL_FRAME: usize = 65_535;
+
+/// Longest body of a waddell message, in octets (WD-10).
+pub const WADDELL_BODY: usize = WADDELL_FRAME - 18;
+
+/// Malformed waddell frames in a row that end a peer's connection (WD-33).
+pub const WADDELL_MALFORMED: u32 = 16;
+
+/// Octets that wait for one waddell peer (HD-47; WD-40 would allow 4 MiB).
+pub const WADDELL_PEER_QUEUE: usize = 256 * 1024;
+
+/// Frames that wait for one waddell peer (HD-47).
+pub const WADDELL_PEER_FRAMES: usize = 256;
+
+/// Octets that wait for all peers of a waddell server (WD-40).
+pub const WADDELL_TOTAL_QUEUE: usize = 256 * 1024 * 1024;
+
+/// A waddell peer's transport must take something in this time while output waits for it (HD-47; WD-42
+/// would allow 30 s).
+pub const WADDELL_STALL: Duration = Duration::from_secs(10);
+
+/// Ids drawn for a waddell peer before it is turned away (WD-21).
+pub const WADDELL_DRAWS: u32 = 100;
+
+/// The least time between two events about a waddell peer's dropped messages (WD-41).
+pub const WADDELL_DROP_NOTE: Duration = Duration::from_secs(1);
+
+/// Events of a waddell router or client that wait to be taken; the oldest go first (HD-4).
+pub const WADDELL_EVENTS: usize = 1024;
+
+/// Received octets of one waddell connection that wait to be taken before reading pauses (HD-4).
+pub const WADDELL_UNTAKEN: usize = 256 * 1024;
+
+/// A waddell server must have assigned an id by then (WD-51).
+pub const WADDELL_ASSIGN: Duration = Duration::from_secs(10);
+
+/// Octets that wait to leave a waddell client, or one message (WD-53).
+pub const WADDELL_SEND_QUEUE: usize = 1024 * 1024;
+
+/// Silence in the sending direction after which adapters send a waddell keepalive (WD-54).
+pub const WADDELL_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// What is added to the pause before each try to reach a waddell server (WD-70).
+pub const WADDELL_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause before a try to reach a waddell server (WD-70).
+pub const WADDELL_PAUSE_MOST: Duration = Duration::from_secs(5);
+
+/// How far a pause may be lengthened where a seed is given, in percent (WD-70).
+pub const WADDELL_JITTER: u64 = 50;
+
+/// A connection to a waddell server that lived this long makes pauses start anew (WD-73).
+pub const WADDELL_STABLE: Duration = Duration::from_secs(5);
+
+/// Messages that wait for the reader of a waddell topic (WD-81).
+pub const WADDELL_TOPIC_MESSAGES: usize = 256;
+
+/// Octets of bodies that wait for the reader of a waddell topic (WD-81).
+pub const WADDELL_TOPIC_QUEUE: usize = 1024 * 1024;
+
+/// Messages kept of a waddell topic that nobody has opened yet (WD-82).
+pub const WADDELL_UNOPENED_MESSAGES: usize = 16;
+
+/// Octets of bodies kept of a waddell topic that nobody has opened yet (WD-82).
+pub const WADDELL_UNOPENED_QUEUE: usize = 64 * 1024;
+
+/// Waddell topics that nobody has opened of which something is kept (WD-82).
+pub const WADDELL_UNOPENED_TOPICS: usize = 64;
+
 /// Longest announcement, in octets, before compression (D-5).
 pub const ANNOUNCEMENT: usize = 4 * 1024 * 1024;
 

@@ -91,6 +91,7 @@ fn the_core_performs_no_io() {
         "auth",
         "config",
         "discovery",
+        "waddell",
     ] {
         never(&format!("scamp-proto/src/{room}"), &words);
     }
@@ -169,6 +170,44 @@ fn trust_and_configuration_stand_alone() {
     never("scamp-proto/src/discovery", &above);
     never("scamp-proto/src/config", &above);
     never("scamp-proto/src/config", &["crate::auth"]);
+}
+
+/// Waddell stands on the floor alone: time, limits, randomness, the seam and what it carries.
+#[test]
+fn waddell_knows_nothing_of_scamp() {
+    let floor = ["duplex", "error", "limits", "waddell"];
+    let names = ["Duplex", "End", "Instant", "Outbox", "Rng"];
+    let mut found = Vec::new();
+    for (file, line, code) in code("scamp-proto/src/waddell") {
+        for (at, path) in code.match_indices("crate::") {
+            let rest = &code[at + path.len()..];
+            let list = rest.strip_prefix('{').unwrap_or(rest);
+            let list = list.split('}').next().unwrap_or_default();
+            let many = rest.starts_with('{');
+            for name in list.split(',').take(if many { usize::MAX } else { 1 }) {
+                let name = name.trim();
+                let word = name
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+                    .unwrap_or_default();
+                let allowed = floor.contains(&word) || names.contains(&word) || word.is_empty();
+                // Of the errors, what the seam carries and no more.
+                let allowed = allowed && (word != "error" || name.starts_with("error::Loss"));
+                if !allowed {
+                    found.push(format!("{}:{line}: {name}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let words = [
+        "serde",
+        "crate::wire",
+        "crate::session",
+        "crate::connection",
+        "crate::note",
+    ];
+    never("scamp-proto/src/waddell", &words);
 }
 
 /// HD-9: nothing drives TLS in a loop that a peer can hold.

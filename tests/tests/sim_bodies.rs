@@ -9,7 +9,7 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 15] = [
+const BODIES: [(&str, Body); 16] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
@@ -25,9 +25,10 @@ const BODIES: [(&str, Body); 15] = [
     ("datagram", bodies::datagram),
     ("vectors", bodies::vectors),
     ("cache_file", bodies::cache_file),
+    ("waddell", bodies::waddell),
 ];
 
-/// U-1…U-12: no committed seed makes a body panic, and every body has seeds.
+/// U-1…U-12, U-14: no committed seed makes a body panic, and every body has seeds.
 #[test]
 fn seeds_are_taken() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
@@ -109,6 +110,24 @@ proptest! {
     #[test]
     fn cache_file(begin in any::<[u8; 2]>(), lines in prop::collection::vec(cache_line(), 0..20)) {
         bodies::cache_file(&[&begin[..], lines.concat().as_bytes()].concat());
+    }
+
+    /// U-14, WD-127: streams of waddell frames of the lengths that matter, cut anywhere.
+    #[test]
+    fn waddell(
+        piece in any::<u8>(),
+        flock in 0_u8..40,
+        lens in prop::collection::vec(prop::sample::select(vec![0_u16, 1, 2, 16, 17, 18, 19, 300, 65_535]), 0..24),
+        fill in prop::sample::select(vec![b'k', b'x', 0]),
+        missing in 0_usize..30,
+    ) {
+        let mut octets = vec![piece, flock];
+        for len in lens {
+            octets.extend(len.to_le_bytes());
+            octets.resize(octets.len() + usize::from(len), fill);
+        }
+        octets.truncate(octets.len().saturating_sub(missing).max(2));
+        bodies::waddell(&octets);
     }
 
     /// U-5, Q-2: what is sent is what was asked for.

@@ -32,6 +32,8 @@ mod app;
 pub mod bodies;
 #[cfg(feature = "discovery")]
 pub mod bus;
+#[cfg(feature = "waddell")]
+pub mod flock;
 pub mod matrix;
 mod oracle;
 mod pair;

@@ -163,7 +163,7 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
     }
 }
 
-fn ring<M: Duplex>(machine: &mut M, now: Instant) -> bool {
+pub(super) fn ring<M: Duplex + ?Sized>(machine: &mut M, now: Instant) -> bool {
     let is_due = machine.poll_timeout().is_some_and(|at| at <= now);
     if is_due {
         machine.handle_timeout(now);
@@ -176,8 +176,23 @@ fn ring<M: Duplex>(machine: &mut M, now: Instant) -> bool {
     is_due
 }
 
+/// What a driver does when it is its turn: write, then read.
+#[cfg(feature = "waddell")]
+pub(super) fn turn<M: Duplex + ?Sized, W: Watch>(
+    side: usize,
+    machine: &mut M,
+    now: Instant,
+    out: &mut Outbox,
+    tx: &mut Pipe,
+    rx: &mut Pipe,
+    watch: &mut W,
+) -> bool {
+    let wrote = write(side, machine, now, out, tx, rx, watch);
+    wrote | read(side, machine, now, rx, watch)
+}
+
 /// What a driver does first when it is its turn.
-fn write<M: Duplex, W: Watch>(
+fn write<M: Duplex + ?Sized, W: Watch>(
     side: usize,
     machine: &mut M,
     now: Instant,
@@ -208,7 +223,7 @@ fn write<M: Duplex, W: Watch>(
 }
 
 /// What a driver does then.
-fn read<M: Duplex, W: Watch>(
+fn read<M: Duplex + ?Sized, W: Watch>(
     side: usize,
     machine: &mut M,
     now: Instant,

@@ -1,4 +1,4 @@
-//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-12).
+//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-12, U-14).
 //!
 //! They are compiled by every build and run over the committed seeds as ordinary tests (HD-61).
 //!
@@ -25,6 +25,8 @@ mod mutants;
 mod packet_stream;
 #[cfg(feature = "auth")]
 mod ticket;
+#[cfg(feature = "waddell")]
+mod waddell;
 
 #[cfg(feature = "discovery")]
 pub use self::announcement::{announcement, datagram, vectors};
@@ -39,6 +41,8 @@ pub use self::header::header;
 pub use self::packet_stream::packet_stream;
 #[cfg(feature = "auth")]
 pub use self::ticket::{table, ticket, ticket_keys};
+#[cfg(feature = "waddell")]
+pub use self::waddell::waddell;
 
 use self::bites::Bites;
 use super::script::{Profile, Script};
