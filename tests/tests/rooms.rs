@@ -239,7 +239,12 @@ fn faces_are_thin() {
         "TXERR",
         "txerr_text",
     ];
-    for face in ["scamp-async/src", "scamp-tokio/src", "scamp-blocking/src"] {
+    for face in [
+        "scamp-async/src",
+        "scamp-tokio/src",
+        "scamp-async-std/src",
+        "scamp-blocking/src",
+    ] {
         never(face, &words);
     }
     // tokio's two I/O traits on bodies are all of a runtime that the async face may name.
