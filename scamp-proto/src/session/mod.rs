@@ -69,6 +69,7 @@ mod event;
 mod exchange;
 mod serving;
 mod subscription;
+mod time_limits;
 
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -87,6 +88,7 @@ use self::arrival::Purpose;
 use self::exchange::Exchange;
 use self::serving::Serving;
 use self::subscription::Pending;
+use self::time_limits::TimeLimits;
 use crate::connection::Connection;
 use crate::duplex::{Duplex, End};
 use crate::error::{BodyError, CloseReason, Phase, SendError};
@@ -125,10 +127,7 @@ pub struct Session {
     wants_room: bool,
     next_serve: u64,
     serving: Ordered<u64, Serving>,
-    /// Requests with a limit that have not come to their end.
-    arriving: BTreeMap<RecvId, u64>,
-    /// When limits of requests are over.
-    due: BTreeSet<(Instant, u64)>,
+    time_limits: TimeLimits,
     /// Replies that are leaving, and the requests they answer.
     answers: Ordered<SendId, u64>,
     /// Bodies the session reads itself.
@@ -171,8 +170,7 @@ impl Session {
             wants_room: false,
             next_serve: 0,
             serving: Ordered::new(),
-            arriving: BTreeMap::new(),
-            due: BTreeSet::new(),
+            time_limits: TimeLimits::default(),
             answers: Ordered::new(),
             own_bodies: BTreeMap::new(),
             subscriber: None,
@@ -393,8 +391,7 @@ impl Session {
             && self.replies.is_empty()
             && self.deadlines.is_empty()
             && self.serving.is_empty()
-            && self.arriving.is_empty()
-            && self.due.is_empty()
+            && self.time_limits.is_empty()
             && self.answers.is_empty()
             && self.own_bodies.is_empty()
             && (self.discarded.is_empty() || !self.connection.is_closed())
@@ -483,8 +480,11 @@ impl Duplex for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| at);
-        let due = self.due.first().map(|(at, _)| *at);
-        [deadline, due, self.connection.poll_timeout()]
+        let own = match self.time_limits.is_empty() {
+            true => deadline,
+            false => deadline.into_iter().chain(self.time_limits.next()).min(),
+        };
+        [own, self.connection.poll_timeout()]
             .into_iter()
             .flatten()
             .min()

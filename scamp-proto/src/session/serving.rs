@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::event::{Event, ServeId};
 use super::subscription::{Board, Change, event_body};
+use super::time_limits::Limit;
 use super::{RecvId, SendId, Session};
 use crate::Instant;
 use crate::error::SendError;
@@ -23,10 +24,6 @@ pub(super) struct Serving {
     pub(super) reply: Option<SendId>,
     /// The topics, if it is a subscribe.
     pub(super) topics: Option<Vec<String>>,
-    /// How long its reply may take, once it is complete (S-20).
-    limit: Option<Duration>,
-    /// When that is over.
-    due: Option<Instant>,
 }
 
 impl Session {
@@ -115,51 +112,36 @@ impl Session {
     /// and [`Event::Cancelled`] tells whoever serves it. A request whose reply has left, or whose
     /// connection is gone, has no limit.
     pub fn limit_serving(&mut self, now: Instant, id: ServeId, body: RecvId, limit: Duration) {
-        let Some(serving) = self.serving.get_mut(&id.0) else {
+        if self.serving.get(&id.0).is_none() {
             return;
-        };
-        serving.limit = Some(limit);
-        match self.connection.is_arriving(body) {
-            true => {
-                self.arriving.insert(body, id.0);
-            }
-            false => self.set_due(now, id.0),
         }
+        let is_arriving = self.connection.is_arriving(body);
+        let limit = Limit {
+            body,
+            limit,
+            due: None,
+        };
+        self.time_limits.add(now, id.0, limit, is_arriving);
     }
 
     /// The peer has ended a body: if it is a request's, the time for its reply runs.
+    #[inline]
     pub(super) fn request_ended(&mut self, now: Instant, body: RecvId) {
-        if let Some(id) = self.arriving.remove(&body) {
-            self.set_due(now, id);
-        }
-    }
-
-    fn set_due(&mut self, now: Instant, id: u64) {
-        let Some(serving) = self.serving.get_mut(&id) else {
-            return;
-        };
-        if let Some(limit) = serving.limit {
-            let due = now + limit;
-            serving.due = Some(due);
-            self.due.insert((due, id));
+        if !self.time_limits.is_empty() {
+            self.time_limits.ended(now, body);
         }
     }
 
     /// Ends the requests whose time is up.
     pub(super) fn expire_serving(&mut self, now: Instant) {
-        while let Some((at, id)) = self.due.first().copied() {
-            if at > now {
-                break;
-            }
-            self.due.pop_first();
-            let Some(serving) = self.serving.get_mut(&id) else {
+        while let Some((id, limit)) = self.time_limits.take_over(now) {
+            let Some(serving) = self.serving.get(&id) else {
                 continue;
             };
-            serving.due = None;
-            let limit = serving.limit.unwrap_or_default();
+            let reply = serving.reply;
             let text = format!("handler took longer than {} s", limit.as_secs_f64());
             self.connection.note(What::HandlerTimeout(limit));
-            match serving.reply {
+            match reply {
                 None => {
                     let error = RemoteError::new("general", text);
                     // It fails only if there is nobody left to tell.
@@ -177,11 +159,11 @@ impl Session {
     }
 
     /// Forgets a request that is answered, or will not be.
+    #[inline]
     fn end_serving(&mut self, id: u64) {
-        if let Some(serving) = self.serving.remove(&id) {
-            if let Some(due) = serving.due {
-                self.due.remove(&(due, id));
-            }
+        self.serving.remove(&id);
+        if !self.time_limits.is_empty() {
+            self.time_limits.remove(id);
         }
     }
 
@@ -369,8 +351,6 @@ impl Session {
                 request_id,
                 reply: None,
                 topics,
-                limit: None,
-                due: None,
             },
         );
         ServeId(id)
@@ -396,8 +376,7 @@ impl Session {
             self.events.push_back(Event::Cancelled(ServeId(id)));
         }
         drop(self.answers.take_all());
-        self.arriving.clear();
-        self.due.clear();
+        self.time_limits = super::TimeLimits::default();
         self.subscriber = None;
         self.pending.clear();
         self.trailing.clear();
