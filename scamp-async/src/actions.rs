@@ -4,10 +4,11 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use scamp_proto::service::{self, Access, ActionError, IntoAction, Name};
+use scamp_host::Roster;
+use scamp_proto::service::{Access, ActionError, IntoAction};
 use scamp_proto::wire::RemoteError;
 
-use crate::office::{Handler, NotifyHandler, Office};
+use crate::office::{Handler, NotifyHandler};
 use crate::reply::Reply;
 use crate::request::Request;
 
@@ -25,10 +26,9 @@ use crate::request::Request;
 ///     .action(("Client.ping", "noauth"), |request| async move { Ok(Reply::new(request.bytes().clone())) })?;
 /// # Ok::<(), scamp_async::ActionError>(())
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Actions {
-    table: service::Actions<Handler>,
-    notify: Option<NotifyHandler>,
+    pub(crate) roster: Roster<Handler, NotifyHandler>,
 }
 
 impl Actions {
@@ -47,8 +47,8 @@ impl Actions {
         F: Fn(Request) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
     {
-        self.table
-            .insert(action.into_action()?, into_handler(handler))?;
+        let table = &mut self.roster.table;
+        table.insert(action.into_action()?, into_handler(handler))?;
         Ok(self)
     }
 
@@ -59,7 +59,7 @@ impl Actions {
     ///
     /// As [`action`](Self::action).
     pub fn streaming_action<F, W>(
-        mut self,
+        self,
         action: impl IntoAction,
         handler: F,
     ) -> Result<Self, ActionError>
@@ -67,15 +67,13 @@ impl Actions {
         F: Fn(Request) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,
     {
-        self.table
-            .insert(action.into_action()?.streaming(), into_handler(handler))?;
-        Ok(self)
+        self.action(action.into_action()?.streaming(), handler)
     }
 
     /// Sets what becomes of requests for actions that nothing is said about: they are refused, unless
     /// this says otherwise (T-9).
     pub fn default_access(mut self, access: Access) -> Self {
-        self.table.set_default_access(access);
+        self.roster.table.set_default_access(access);
         self
     }
 
@@ -88,7 +86,7 @@ impl Actions {
         W: Future<Output = ()> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.notify = Some(Arc::new(move |request, noticing| {
+        self.roster.listener = Some(Arc::new(move |request, noticing| {
             let handler = handler.clone();
             Box::pin(async move {
                 let noticing = noticing;
@@ -98,34 +96,16 @@ impl Actions {
         }));
         self
     }
-
-    /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
-    pub(crate) fn build_in(&mut self, queue_depth_of: Option<&Name>, documentation: Option<bool>) {
-        if let Some(name) = queue_depth_of {
-            let _ = self.table.add_queue_depth(name);
-        }
-        if let Some(all) = documentation {
-            let _ = self.table.add_documentation(all);
-        }
-    }
-
-    pub(crate) fn table(&self) -> &service::Actions<Handler> {
-        &self.table
-    }
-
-    pub(crate) fn into_office(self) -> Office {
-        Office::new(self.table, self.notify)
-    }
 }
 
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.table.iter()).finish()
+        f.debug_list().entries(self.roster.table.iter()).finish()
     }
 }
 
 /// A handler whose answer is certain: called, polled and dropped with its duty at hand.
-fn into_handler<F, W>(handler: F) -> Handler
+pub(crate) fn into_handler<F, W>(handler: F) -> Handler
 where
     F: Fn(Request) -> W + Send + Sync + 'static,
     W: Future<Output = Result<Reply, RemoteError>> + Send + 'static,

@@ -55,7 +55,7 @@ impl<R: Runtime> ClientBuilder<R> {
             tls: None,
             options: None,
             connect_timeout: limits::CONNECT_TIMEOUT,
-            office: Arc::new(Actions::new().into_office()),
+            office: Arc::new(Office::of_client(Actions::new())),
         }
         .with_cache()
     }
@@ -91,7 +91,7 @@ impl<R: Runtime> ClientBuilder<R> {
     /// Serves requests and notifications of the peer's; without, requests are answered
     /// `no_action`.
     pub fn actions(mut self, actions: Actions) -> Self {
-        self.office = Arc::new(actions.into_office());
+        self.office = Arc::new(Office::of_client(actions));
         self
     }
 

@@ -44,6 +44,7 @@ mod actions;
 mod body;
 mod client;
 mod dial;
+mod door;
 mod drive;
 mod exchange;
 mod office;
@@ -51,8 +52,11 @@ mod registry;
 mod reply;
 mod request;
 mod requester;
+mod running;
 mod runtime;
 mod service;
+mod service_builder;
+mod service_handle;
 mod shared;
 mod stop;
 mod subscription;
@@ -67,7 +71,7 @@ pub use scamp_host;
 pub use scamp_proto;
 pub use scamp_tls;
 
-pub use scamp_host::{Ask, JsonError, SetupError};
+pub use scamp_host::{Ask, JsonError, RegisterError, SetupError};
 pub use scamp_proto::auth::{Table, TableState, TicketKeys, VerifiedTicket};
 pub use scamp_proto::error::{
     BodyError, CallError, CloseReason, ExchangeError, Loss, Phase, SendError,
@@ -90,6 +94,8 @@ pub use reply::Reply;
 pub use request::Request;
 pub use requester::{Requester, RequesterBuilder};
 pub use runtime::{Listener, Runtime, Timer};
-pub use service::{Service, ServiceBuilder, ServiceHandle};
+pub use service::Service;
+pub use service_builder::ServiceBuilder;
+pub use service_handle::ServiceHandle;
 pub use subscription::Subscription;
 pub use writer::BodyWriter;

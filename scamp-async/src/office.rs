@@ -4,16 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bytes::Bytes;
-use scamp_proto::limits::{REQUESTS, REQUESTS_PER_CONNECTION};
+use scamp_host::ServiceHouse;
+use scamp_proto::limits::REQUESTS_PER_CONNECTION;
 use scamp_proto::note::Newest;
-use scamp_proto::service::{self, Guard, House, Occurrence, ServiceNote};
-use scamp_proto::session::Board;
+use scamp_proto::service::{Guard, Limits, Occurrence, ServiceNote};
 
+use crate::actions::Actions;
 use crate::request::Request;
 use crate::runtime::Work;
 use crate::shared::Shared;
@@ -34,55 +34,46 @@ pub(crate) type Members = Box<dyn Fn() -> Vec<Arc<Shared>> + Send + Sync>;
 
 /// What the connections of one service have in common, or what one client serves with.
 pub(crate) struct Office {
-    pub(crate) actions: service::Actions<Handler>,
-    pub(crate) notify: Option<NotifyHandler>,
-    /// What is published. Its lock is taken before that of any connection.
-    board: Mutex<Board>,
-    /// Requests in handlers.
-    active: AtomicUsize,
-    max_active: usize,
+    /// The actions, who may call them, and what is counted.
+    pub(crate) house: ServiceHouse<Handler, NotifyHandler>,
     pub(crate) max_per_connection: usize,
+    /// How long a handler may take whose action does not say (S-20).
+    pub(crate) handler_timeout: Option<Duration>,
     /// What is worth a line in a service's log; the connection of a client keeps its own notes.
     notes: Option<Mutex<Newest<ServiceNote>>>,
-    /// Tickets and the table. Its lock is taken last, and nothing is waited for under it.
-    guard: Mutex<Guard>,
-    is_tabled: bool,
     /// Where the authorization table comes from, if it is fetched.
     pub(crate) table_source: Option<TableSource>,
     /// All connections there are, for news that concern each.
     pub(crate) members: OnceLock<Members>,
-    /// Requests and notifications given to a handler so far.
-    pub(crate) started: AtomicU64,
-    /// Requests whose handler reported an error or was not there at the end, so far.
-    pub(crate) failed: AtomicU64,
 }
 
 impl Office {
-    pub(crate) fn new(actions: service::Actions<Handler>, notify: Option<NotifyHandler>) -> Self {
+    /// The office of a client that serves, too.
+    pub(crate) fn of_client(actions: Actions) -> Self {
         Self {
-            actions,
-            notify,
-            board: Mutex::default(),
-            active: AtomicUsize::new(0),
-            max_active: REQUESTS,
+            house: ServiceHouse::of_client(actions.roster),
             max_per_connection: REQUESTS_PER_CONNECTION,
+            handler_timeout: None,
             notes: None,
-            guard: Mutex::default(),
-            is_tabled: false,
             table_source: None,
             members: OnceLock::new(),
-            started: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
         }
     }
 
-    /// The office of a service, with its limits, which keeps the notes of all its connections.
-    pub(crate) fn of_service(self, max_active: usize, max_per_connection: usize) -> Self {
+    /// The office of a service, which keeps the notes of all its connections.
+    pub(crate) fn of_service(
+        actions: Actions,
+        guard: Guard,
+        table_source: Option<TableSource>,
+        limits: &Limits,
+    ) -> Self {
         Self {
-            max_active,
-            max_per_connection,
+            house: ServiceHouse::new(actions.roster, guard, limits.max_requests),
+            max_per_connection: limits.max_requests_per_connection,
+            handler_timeout: limits.handler_timeout,
             notes: Some(Mutex::default()),
-            ..self
+            table_source,
+            members: OnceLock::new(),
         }
     }
 
@@ -104,16 +95,6 @@ impl Office {
         notes.map(|notes| lock(notes).take()).unwrap_or_default()
     }
 
-    /// Checks callers with this guard.
-    pub(crate) fn with_guard(self, guard: Guard, table_source: Option<TableSource>) -> Self {
-        Self {
-            is_tabled: guard.is_tabled(),
-            guard: Mutex::new(guard),
-            table_source,
-            ..self
-        }
-    }
-
     /// The authorization table has come, or not: whoever waits for it goes on. No connection may be
     /// locked.
     pub(crate) fn resume_all(&self) {
@@ -122,59 +103,12 @@ impl Office {
             shared.with(|state, _| state.resume());
         }
     }
-
-    /// Uses the board, before which no connection may be locked.
-    pub(crate) fn with_board<T>(&self, command: impl FnOnce(&mut Board) -> T) -> T {
-        command(&mut lock(&self.board))
-    }
-}
-
-impl House for Office {
-    fn enter(&self) -> bool {
-        let more = |active| (active < self.max_active).then_some(active + 1);
-        self.active
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
-            .is_ok()
-    }
-
-    fn leave(&self) {
-        self.active.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    fn has_room(&self) -> bool {
-        self.active() < self.max_active
-    }
-
-    fn active(&self) -> usize {
-        self.active.load(Ordering::Acquire)
-    }
-
-    fn unix(&self) -> i64 {
-        unix(SystemTime::now())
-    }
-
-    fn is_tabled(&self) -> bool {
-        self.is_tabled
-    }
-
-    fn guard<T>(&self, look: impl FnOnce(&mut Guard) -> T) -> T {
-        look(&mut lock(&self.guard))
-    }
-}
-
-/// Seconds after 1970, or before it.
-fn unix(time: SystemTime) -> i64 {
-    let seconds = |span: std::time::Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => seconds(after),
-        Err(before) => -seconds(before.duration()),
-    }
 }
 
 impl fmt::Debug for Office {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Office")
-            .field("active", &self.active())
+            .field("house", &self.house)
             .finish_non_exhaustive()
     }
 }

@@ -5,18 +5,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
-use scamp_host::{Ask, Bus, JsonError, News, SetupError, Switchboard};
+use scamp_host::{Ask, Bus, JsonError, RequesterSettings, SetupError, Switchboard, TicketSource};
 use scamp_proto::auth::AuthorizedServices;
 use scamp_proto::config::Config;
 use scamp_proto::discovery::{Directory, Instance};
-use scamp_proto::requester::{self, CallId, Dispatch, LinkId, Stats, Verdict};
-use scamp_proto::session::{self, RequestOptions, Side};
+use scamp_proto::requester::{CallId, Dispatch, LinkId, Stats, Verdict};
+use scamp_proto::session::RequestOptions;
 use scamp_proto::wire::RequestHead;
 use scamp_proto::{CallError, ExchangeError, Instant, SendError};
-use scamp_tls::{Options, Pin};
+use scamp_tls::Pin;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -65,8 +64,6 @@ struct Desk<R: Runtime> {
     bus: Option<Arc<Mutex<Bus>>>,
     tickets: Option<TicketSource>,
 }
-
-type TicketSource = Arc<dyn Fn(&Instance) -> Option<String> + Send + Sync>;
 
 struct State<R: Runtime> {
     board: Switchboard<Client<R>>,
@@ -443,16 +440,10 @@ impl<R: Runtime> Drop for Waiting<'_, R> {
 ///         .build()
 /// }
 /// ```
+#[derive(Debug)]
 pub struct RequesterBuilder<R> {
     runtime: R,
-    machine: requester::Config,
-    session: Option<session::Config>,
-    tls: Option<Options>,
-    connect_timeout: Option<Duration>,
-    bus: Option<Bus>,
-    directory: Option<Directory>,
-    authorized: Option<AuthorizedServices>,
-    tickets: Option<TicketSource>,
+    settings: RequesterSettings,
 }
 
 impl<R: Runtime> RequesterBuilder<R> {
@@ -460,89 +451,11 @@ impl<R: Runtime> RequesterBuilder<R> {
     pub fn new(runtime: R) -> Self {
         Self {
             runtime,
-            machine: requester::Config::default(),
-            session: None,
-            tls: None,
-            connect_timeout: None,
-            bus: None,
-            directory: None,
-            authorized: None,
-            tickets: None,
+            settings: RequesterSettings::default(),
         }
     }
 
-    /// Takes everything from the configuration: the cache, `bus.authorized_services`, time limits,
-    /// how instances are chosen.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError`] names the key and what is wrong with it.
-    pub fn config(self, config: &Config) -> Result<Self, SetupError> {
-        Ok(Self {
-            machine: scamp_host::requester_config(config)?,
-            session: Some(scamp_host::session_config(config, Side::Client)?),
-            connect_timeout: Some(config.beepish_connect_timeout()?),
-            bus: Some(Bus::from_config(config)?),
-            ..self
-        })
-    }
-
-    /// Sets services that are known to the program itself (D-46).
-    pub fn directory(self, directory: Directory) -> Self {
-        Self {
-            directory: Some(directory),
-            ..self
-        }
-    }
-
-    /// Sets who may offer what, for a requester without `bus.authorized_services`.
-    pub fn authorized(self, authorized: AuthorizedServices) -> Self {
-        Self {
-            authorized: Some(authorized),
-            ..self
-        }
-    }
-
-    /// Sets how calls are seen to.
-    pub fn machine(self, machine: requester::Config) -> Self {
-        Self { machine, ..self }
-    }
-
-    /// Sets how connections behave.
-    pub fn session(self, session: session::Config) -> Self {
-        Self {
-            session: Some(session),
-            ..self
-        }
-    }
-
-    /// Sets how TLS behaves.
-    pub fn tls(self, options: Options) -> Self {
-        Self {
-            tls: Some(options),
-            ..self
-        }
-    }
-
-    /// Sets how long resolving, connecting and shaking hands may take together; 10 s unless set.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        Self {
-            connect_timeout: Some(timeout),
-            ..self
-        }
-    }
-
-    /// Sets where tickets come from, for calls that bring none: asked whenever a request is about to
-    /// leave, so that one that waited has a fresh ticket (T-19).
-    pub fn tickets(
-        self,
-        source: impl Fn(&Instance) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            tickets: Some(Arc::new(source)),
-            ..self
-        }
-    }
+    scamp_host::requester_settings!();
 
     /// The requester.
     ///
@@ -550,29 +463,16 @@ impl<R: Runtime> RequesterBuilder<R> {
     ///
     /// [`SetupError`]: nothing says where services are to be found, or the system has no randomness.
     pub fn build(self) -> Result<Requester<R>, SetupError> {
-        if self.bus.is_none() && self.directory.is_none() {
-            return Err(SetupError::NoServices);
-        }
-        let now = self.runtime.now();
-        let mut bus = self.bus;
-        let mut news = News {
-            directory: Arc::new(self.directory.unwrap_or_default()),
-            authorized: Arc::new(self.authorized.unwrap_or_else(AuthorizedServices::none)),
-        };
-        if let Some(found) = bus.as_mut().and_then(|bus| bus.refresh(now)) {
-            news = found;
-        }
-        let mut machine = requester::Requester::new(self.machine, scamp_host::seed()?);
-        machine.set_authorized(now, news.authorized);
-        machine.set_directory(now, news.directory);
+        let mut settings = self.settings;
+        let machine = settings.machine(self.runtime.now())?;
         let mut dialer = ClientBuilder::new(self.runtime.clone(), Some(Pin::AnyCertificate));
-        if let Some(options) = self.tls {
+        if let Some(options) = settings.tls {
             dialer = dialer.tls(options);
         }
-        if let Some(timeout) = self.connect_timeout {
+        if let Some(timeout) = settings.connect_timeout {
             dialer = dialer.connect_timeout(timeout);
         }
-        if let Some(session) = self.session {
+        if let Some(session) = settings.session {
             dialer = dialer.session(session);
         }
         let desk = Desk {
@@ -583,24 +483,14 @@ impl<R: Runtime> RequesterBuilder<R> {
                 draining: Vec::new(),
             }),
             dialer,
-            bus: bus.map(|bus| Arc::new(Mutex::new(bus))),
-            tickets: self.tickets,
+            bus: settings.bus.map(|bus| Arc::new(Mutex::new(bus))),
+            tickets: settings.tickets,
         };
         Ok(Requester {
             handle: Arc::new(Handle {
                 desk: Arc::new(desk),
             }),
         })
-    }
-}
-
-impl<R> fmt::Debug for RequesterBuilder<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequesterBuilder")
-            .field("machine", &self.machine)
-            .field("session", &self.session)
-            .field("connect_timeout", &self.connect_timeout)
-            .finish_non_exhaustive()
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 /// What the lock guards.
 pub(crate) struct State {
     pub(crate) machine: Channel<Session>,
-    desk: Desk,
+    desk: Desk<Handler>,
     /// What the driver waits for, while it does.
     rest: Option<Rest>,
     /// Whether a command since the driver's last turn may have made output.
@@ -148,7 +148,7 @@ impl Shared {
         office: Arc<Office>,
         peer: Option<SocketAddr>,
     ) -> Arc<Self> {
-        let desk = Desk::new(office.max_per_connection);
+        let desk = Desk::new(office.max_per_connection).handler_timeout(office.handler_timeout);
         let state = State {
             machine,
             desk,
@@ -335,7 +335,7 @@ impl State {
     /// Notes that a request of the peer's is out of our hands; it is answered if it was not.
     pub(crate) fn finish_serving(&mut self, now: Instant, office: &Office, id: ServeId) {
         if self.desk.finished(now, self.machine.inner_mut(), id) {
-            office.leave();
+            office.house.leave();
         }
         self.cancelled.remove(&id);
         self.streams.remove(&id);
@@ -404,9 +404,10 @@ impl State {
     /// Tickets have been verified.
     pub(crate) fn checked(&mut self, now: Instant, office: &Office, checked: Checked) {
         let session = self.machine.inner_mut();
+        let roster = office.house.roster();
         let step = self
             .desk
-            .checked(now, session, &office.actions, office, checked);
+            .checked(now, session, &roster.table, &office.house, checked);
         self.follow(now, office, step);
         self.touch();
     }
@@ -435,16 +436,19 @@ impl State {
 
     /// Takes every event, and wakes the driver if it has something to do.
     fn settle(&mut self, now: Instant, office: &Office) {
-        let actions = &office.actions;
+        let mut roster = None;
         while let Some(event) = self.machine.inner_mut().poll_event() {
+            let table = &roster.get_or_insert_with(|| office.house.roster()).table;
             let session = self.machine.inner_mut();
-            let step = self.desk.handle(now, session, actions, office, event);
+            let step = self.desk.handle(now, session, table, &office.house, event);
             self.follow(now, office, step);
         }
-        while let Some(step) = self
-            .desk
-            .poll(now, self.machine.inner_mut(), actions, office)
-        {
+        while self.desk.has_awake() {
+            let table = &roster.get_or_insert_with(|| office.house.roster()).table;
+            let session = self.machine.inner_mut();
+            let Some(step) = self.desk.poll(now, session, table, &office.house) else {
+                break;
+            };
             self.follow(now, office, step);
             self.touch();
         }
@@ -462,7 +466,7 @@ impl State {
         }
     }
 
-    fn follow(&mut self, now: Instant, office: &Office, step: Step<'_, Handler>) {
+    fn follow(&mut self, now: Instant, office: &Office, step: Step<Handler>) {
         match step {
             Step::Start(job) => {
                 if let JobBody::Stream(body) = job.body {
@@ -473,7 +477,7 @@ impl State {
                     header: job.header,
                     body: job.body,
                     caller: job.caller,
-                    handler: job.handler.clone(),
+                    handler: job.handler,
                 });
             }
             Step::Check(check) => self.tasks.push_back(Task::Check(check)),
@@ -531,7 +535,9 @@ impl State {
             }
             Event::Subscribe { id, .. } => self.tasks.push_back(Task::Welcome(id)),
             Event::Notify { header, body } => {
-                match office.notify.is_some() && self.noticing < office.max_per_connection {
+                match office.house.roster().listener.is_some()
+                    && self.noticing < office.max_per_connection
+                {
                     true => {
                         self.noticing += 1;
                         self.bodies.insert(body, Reader::default());

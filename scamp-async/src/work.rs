@@ -4,7 +4,6 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use scamp_proto::service::{Caller, Check, Checked, House, JobBody};
@@ -24,7 +23,7 @@ use crate::writer::BodyWriter;
 pub(crate) fn start<R: Runtime>(runtime: &R, shared: &Arc<Shared>, task: Task) {
     let work = match task {
         Task::Welcome(id) => {
-            return shared.office.with_board(|board| {
+            return shared.office.house.with_board(|board| {
                 shared.with(|state, now| {
                     // It fails only if there is nobody left to welcome.
                     let _ = state.session().welcome(now, id, board);
@@ -54,7 +53,7 @@ pub(crate) fn start<R: Runtime>(runtime: &R, shared: &Arc<Shared>, task: Task) {
             caller,
             handler,
         } => {
-            shared.office.started.fetch_add(1, Ordering::Relaxed);
+            shared.office.house.note_started();
             let duty = Duty {
                 shared: shared.clone(),
                 id,
@@ -71,9 +70,9 @@ pub(crate) fn start<R: Runtime>(runtime: &R, shared: &Arc<Shared>, task: Task) {
         Task::Notify { header, body } => {
             let noticing = Noticing(shared.clone());
             let body = Body::stream(shared.clone(), body, None);
-            match &shared.office.notify {
+            match &shared.office.house.roster().listener {
                 Some(notify) => {
-                    shared.office.started.fetch_add(1, Ordering::Relaxed);
+                    shared.office.house.note_started();
                     let caller = Caller::default();
                     let request = Request::new(header, body, caller, shared.clone(), None);
                     notify(request, noticing)
@@ -165,8 +164,8 @@ impl Fetching {
         let now = self.shared.now();
         match fetched {
             // A text that is no table counts as a failure, and is told to those who wait.
-            Ok(json) => drop(office.guard(|guard| guard.table_answered(now, &json))),
-            Err(_) => office.guard(|guard| guard.table_failed(now)),
+            Ok(json) => drop(office.house.guard(|guard| guard.table_answered(now, &json))),
+            Err(_) => office.house.guard(|guard| guard.table_failed(now)),
         }
         self.done = true;
         self.shared.office.resume_all();
@@ -178,7 +177,7 @@ impl Drop for Fetching {
         if !self.done {
             let office = &self.shared.office;
             let now = self.shared.now();
-            office.guard(|guard| guard.table_failed(now));
+            office.house.guard(|guard| guard.table_failed(now));
             office.resume_all();
         }
     }
@@ -222,7 +221,7 @@ impl Duty {
         let (content, extras) = match result {
             Ok(reply) => (reply.content, reply.extras),
             Err(error) => {
-                self.shared.office.failed.fetch_add(1, Ordering::Relaxed);
+                self.shared.office.house.note_failed();
                 self.handed_over = true;
                 return self.shared.with(|state, now| {
                     // It fails only if there is nobody left to tell.
@@ -286,7 +285,7 @@ impl Drop for Duty {
     fn drop(&mut self) {
         let office = &self.shared.office;
         if !self.answered {
-            office.failed.fetch_add(1, Ordering::Relaxed);
+            office.house.note_failed();
         }
         if self.handed_over {
             return;

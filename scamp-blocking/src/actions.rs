@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use scamp_host::Roster;
 use scamp_proto::auth::VerifiedTicket;
 use scamp_proto::limits::COLLECTED_BODY;
-use scamp_proto::service::{self, Access, ActionError, Caller, IntoAction, Name};
+use scamp_proto::service::{Access, ActionError, Caller, IntoAction};
 use scamp_proto::wire::RemoteError;
 use scamp_proto::{BodyError, Header};
 
@@ -40,8 +41,7 @@ use crate::writer::BodyWriter;
 /// ```
 #[derive(Clone, Default)]
 pub struct Actions {
-    table: service::Actions<Handler>,
-    listener: Option<Listener>,
+    pub(crate) roster: Roster<Handler, Listener>,
 }
 
 pub(crate) type Handler = Arc<dyn Fn(Request) -> Result<Reply, RemoteError> + Send + Sync>;
@@ -49,7 +49,7 @@ pub(crate) type Listener = Arc<dyn Fn(Request) + Send + Sync>;
 pub(crate) type Write = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()> + Send>;
 
 impl Actions {
-    /// Adds an action whose handler gets the whole body, up to [`Action::max_body`](service::Action::max_body) octets.
+    /// Adds an action whose handler gets the whole body, up to [`Action::max_body`](scamp_proto::service::Action::max_body) octets.
     ///
     /// # Errors
     ///
@@ -59,8 +59,8 @@ impl Actions {
         action: impl IntoAction,
         handler: impl Fn(Request) -> Result<Reply, RemoteError> + Send + Sync + 'static,
     ) -> Result<Self, ActionError> {
-        self.table
-            .insert(action.into_action()?, Arc::new(handler))?;
+        let table = &mut self.roster.table;
+        table.insert(action.into_action()?, Arc::new(handler))?;
         Ok(self)
     }
 
@@ -81,46 +81,22 @@ impl Actions {
     /// Sets what becomes of requests for actions that nothing is said about: they are refused, unless
     /// this says otherwise (T-9).
     pub fn default_access(mut self, access: Access) -> Self {
-        self.table.set_default_access(access);
+        self.roster.table.set_default_access(access);
         self
     }
 
     /// Sets what hears notifications; without, they are dropped.
     ///
     /// It gets their bodies whole. Each runs on a thread of its own, so they may overtake one another.
-    pub fn on_notify(self, listener: impl Fn(Request) + Send + Sync + 'static) -> Self {
-        Self {
-            listener: Some(Arc::new(listener)),
-            ..self
-        }
-    }
-
-    /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
-    pub(crate) fn build_in(&mut self, queue_depth_of: Option<&Name>, documentation: Option<bool>) {
-        if let Some(name) = queue_depth_of {
-            let _ = self.table.add_queue_depth(name);
-        }
-        if let Some(all) = documentation {
-            let _ = self.table.add_documentation(all);
-        }
-    }
-
-    pub(crate) fn table(&self) -> &service::Actions<Handler> {
-        &self.table
-    }
-
-    pub(crate) fn listener(&self) -> Option<&Listener> {
-        self.listener.as_ref()
-    }
-
-    pub(crate) fn hears_notifications(&self) -> bool {
-        self.listener.is_some()
+    pub fn on_notify(mut self, listener: impl Fn(Request) + Send + Sync + 'static) -> Self {
+        self.roster.listener = Some(Arc::new(listener));
+        self
     }
 }
 
 impl fmt::Debug for Actions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.table.iter()).finish()
+        f.debug_list().entries(self.roster.table.iter()).finish()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use scamp_host::ServiceHouse;
 use scamp_proto::connection::Stats;
 use scamp_proto::error::Loss;
 use scamp_proto::note::Note;
@@ -433,7 +434,7 @@ impl ClientBuilder {
                 )))
             }
         };
-        let mut home = Home::new(self.actions.clone(), false);
+        let mut home = Home::new(ServiceHouse::of_client(self.actions.roster.clone()));
         home.max_body = self.session.connection.max_body;
         let link = Link::new(machine, transport, clock, Arc::new(home), address);
         let mut core = link.lock();

@@ -20,7 +20,7 @@ use scamp_tls::Channel;
 /// The machine, who moves octets for it, and what it has told that nobody has asked for yet.
 pub(crate) struct Core {
     pub(crate) machine: Channel<Session>,
-    desk: Desk,
+    desk: Desk<Handler>,
     /// Whether a thread reads the socket, or waits for it to become readable.
     pub(crate) reader: Option<Watch>,
     /// Whether a thread writes to the socket, or waits for it to become writable.
@@ -86,7 +86,7 @@ struct Changes {
 }
 
 impl Core {
-    pub(crate) fn new(machine: Channel<Session>, desk: Desk, now: Instant) -> Self {
+    pub(crate) fn new(machine: Channel<Session>, desk: Desk<Handler>, now: Instant) -> Self {
         Self {
             machine,
             desk,
@@ -162,15 +162,17 @@ impl Core {
     pub(crate) fn finished(&mut self, now: Instant, home: &Home, id: ServeId) {
         self.serving.remove(&id);
         if self.desk.finished(now, self.machine.inner_mut(), id) {
-            home.leave();
+            home.house.leave();
         }
     }
 
     /// Tickets have been verified.
     pub(crate) fn checked(&mut self, now: Instant, home: &Home, checked: Checked) {
         let session = self.machine.inner_mut();
-        let table = home.actions.table();
-        let step = self.desk.checked(now, session, table, home, checked);
+        let roster = home.house.roster();
+        let step = self
+            .desk
+            .checked(now, session, &roster.table, &home.house, checked);
         self.follow(now, home, step);
         self.process(now, home);
     }
@@ -228,22 +230,28 @@ impl Core {
 
     /// Passes on what the machine has to tell.
     pub(crate) fn process(&mut self, now: Instant, home: &Home) {
-        let table = home.actions.table();
+        let mut roster = None;
         while let Some(event) = self.machine.inner_mut().poll_event() {
+            let table = &roster.get_or_insert_with(|| home.house.roster()).table;
             let session = self.machine.inner_mut();
-            let step = self.desk.handle(now, session, table, home, event);
+            let step = self.desk.handle(now, session, table, &home.house, event);
             self.follow(now, home, step);
         }
-        while let Some(step) = self.desk.poll(now, self.machine.inner_mut(), table, home) {
-            self.follow(now, home, step);
+        while self.desk.has_awake() {
+            let table = &roster.get_or_insert_with(|| home.house.roster()).table;
+            let session = self.machine.inner_mut();
+            match self.desk.poll(now, session, table, &home.house) {
+                Some(step) => self.follow(now, home, step),
+                None => break,
+            }
         }
         self.bound_the_end(now);
     }
 
-    fn follow(&mut self, now: Instant, home: &Home, step: Step<'_, Handler>) {
+    fn follow(&mut self, now: Instant, home: &Home, step: Step<Handler>) {
         match step {
             Step::Start(job) => {
-                home.started();
+                home.house.note_started();
                 let cancelled = Arc::new(AtomicBool::new(false));
                 self.serving.insert(job.id, cancelled.clone());
                 let body = match job.body {
@@ -251,7 +259,7 @@ impl Core {
                     JobBody::Stream(id) => Err(id),
                 };
                 self.work.push(Work::Run {
-                    task: Task::Answer(job.id, job.handler.clone()),
+                    task: Task::Answer(job.id, job.handler),
                     header: job.header,
                     body,
                     caller: job.caller,
@@ -296,7 +304,7 @@ impl Core {
             Event::Writable(id) | Event::Lost(id) => self.wake(Key::Send(id)),
             Event::Room => self.wake(Key::Room),
             Event::Changed(changes) => self.changed(now, changes),
-            Event::Notify { header, body } => match home.actions.hears_notifications() {
+            Event::Notify { header, body } => match home.house.roster().listener.is_some() {
                 true => {
                     let limit = home.max_body;
                     self.session().collect(now, body, limit);
@@ -309,7 +317,10 @@ impl Core {
                 }
                 false => self.session().discard(now, body),
             },
-            Event::Subscribe { id, .. } => home.welcome(now, self.session(), id),
+            Event::Subscribe { id, .. } => home.house.with_board(|board| {
+                // It fails only if there is nobody left to tell.
+                let _ = self.session().welcome(now, id, board);
+            }),
             Event::Note(note) => self.notes.push(note),
             Event::Closed(reason) => {
                 self.closed = Some(reason);
@@ -336,8 +347,8 @@ impl Core {
         let Ok(whole) = self.session().take_whole(now, body) else {
             return;
         };
-        if home.enter() {
-            home.started();
+        if home.house.enter() {
+            home.house.note_started();
             self.work.push(Work::Run {
                 task: Task::Hear,
                 header,

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use scamp_proto::service::{Caller, Check, House};
@@ -138,9 +138,9 @@ impl Fetching {
         match fetched {
             Some(Ok(Ok(json))) => {
                 // A text that is no table counts as a failure, and is told to those who wait.
-                let _ = home.guard(|guard| guard.table_answered(now, &json));
+                let _ = home.house.guard(|guard| guard.table_answered(now, &json));
             }
-            Some(Ok(Err(_)) | Err(_)) | None => home.guard(|guard| guard.table_failed(now)),
+            Some(Ok(Err(_)) | Err(_)) | None => home.house.guard(|guard| guard.table_failed(now)),
         }
         home.resume_all();
         self.link.clone()
@@ -152,7 +152,7 @@ impl Drop for Fetching {
         if !self.done {
             let home = &self.link.home;
             let now = self.link.now();
-            home.guard(|guard| guard.table_failed(now));
+            home.house.guard(|guard| guard.table_failed(now));
             home.resume_all();
         }
     }
@@ -190,7 +190,7 @@ impl Open {
         let link = &self.link;
         match &self.task {
             Task::Hear => {
-                if let Some(listener) = link.home.actions.listener() {
+                if let Some(listener) = &link.home.house.roster().listener {
                     // A listener has nobody to tell that it failed.
                     let _ = catch_unwind(AssertUnwindSafe(|| listener(request)));
                 }
@@ -202,11 +202,11 @@ impl Open {
                         let now = link.now();
                         // It fails only if there is nobody left to tell.
                         let _ = link.lock().session().reply_error(now, *id, error);
-                        link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+                        link.home.house.note_failed();
                     }
                     // What was left unsaid is said when this is dropped (S-19).
                     Err(_) => {
-                        link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+                        link.home.house.note_failed();
                     }
                 }
             }
@@ -218,7 +218,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         let link = &self.link;
         match self.task {
-            Task::Hear => link.home.leave(),
+            Task::Hear => link.home.house.leave(),
             Task::Answer(id, _) => {
                 let mut core = link.lock();
                 core.finished(link.now(), &link.home, id);
@@ -277,12 +277,12 @@ fn stream(link: &Arc<Link>, send: SendId, write: crate::actions::Write) {
             let _ = writer.finish();
         }
         Ok(Err(error)) => {
-            link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+            link.home.house.note_failed();
             let _ = writer.fail(&error.to_string());
         }
         // Dropping the writer ends the body with an error (S-4).
         Err(_) => {
-            link.home.requests_failed.fetch_add(1, Ordering::Relaxed);
+            link.home.house.note_failed();
         }
     }
 }

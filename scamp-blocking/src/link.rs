@@ -78,7 +78,8 @@ impl Link {
         home: Arc<Home>,
         address: Option<SocketAddr>,
     ) -> Arc<Self> {
-        let core = Core::new(machine, Desk::new(home.max_active), clock.now());
+        let desk = Desk::new(home.max_active).handler_timeout(home.handler_timeout);
+        let core = Core::new(machine, desk, clock.now());
         Arc::new_cyclic(|me| Self {
             core: Mutex::new(core),
             transport,

@@ -6,14 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use scamp_host::{Ask, Bus, JsonError, SetupError, Switchboard};
+use scamp_host::{Ask, Bus, JsonError, RequesterSettings, SetupError, Switchboard, TicketSource};
 use scamp_proto::auth::AuthorizedServices;
 use scamp_proto::config::Config;
 use scamp_proto::discovery::{Directory, Instance};
-use scamp_proto::requester::{self, CallId, Dispatch, LinkId, Stats, Verdict};
-use scamp_proto::session::{self, Side};
+use scamp_proto::requester::{CallId, Dispatch, LinkId, Stats, Verdict};
+use scamp_proto::session;
 use scamp_proto::{CallError, CloseReason, ExchangeError, Instant, SendError, limits};
-use scamp_tls::{Options, Pin};
+use scamp_tls::Pin;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,8 +66,6 @@ struct Desk {
 }
 
 type Board = Switchboard<Client>;
-
-type TicketSource = Arc<dyn Fn(&Instance) -> Option<String> + Send + Sync>;
 
 impl Requester {
     /// A requester that finds services as the configuration says.
@@ -440,91 +438,13 @@ impl Drop for Waiting<'_> {
 /// assert_eq!(scamp.directory().instances().len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct RequesterBuilder {
-    machine: requester::Config,
-    session: Option<session::Config>,
-    tls: Option<Options>,
-    connect_timeout: Option<Duration>,
-    bus: Option<Bus>,
-    directory: Option<Directory>,
-    authorized: Option<AuthorizedServices>,
-    tickets: Option<TicketSource>,
+    settings: RequesterSettings,
 }
 
 impl RequesterBuilder {
-    /// Takes everything from the configuration: the cache, `bus.authorized_services`, time limits,
-    /// how instances are chosen.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError`] names the key and what is wrong with it.
-    pub fn config(self, config: &Config) -> Result<Self, SetupError> {
-        Ok(Self {
-            machine: scamp_host::requester_config(config)?,
-            session: Some(scamp_host::session_config(config, Side::Client)?),
-            connect_timeout: Some(config.beepish_connect_timeout()?),
-            bus: Some(Bus::from_config(config)?),
-            ..self
-        })
-    }
-
-    /// Sets services that are known to the program itself (D-46).
-    pub fn directory(self, directory: Directory) -> Self {
-        Self {
-            directory: Some(directory),
-            ..self
-        }
-    }
-
-    /// Sets who may offer what, for a requester without `bus.authorized_services`.
-    pub fn authorized(self, authorized: AuthorizedServices) -> Self {
-        Self {
-            authorized: Some(authorized),
-            ..self
-        }
-    }
-
-    /// Sets how calls are seen to.
-    pub fn machine(self, machine: requester::Config) -> Self {
-        Self { machine, ..self }
-    }
-
-    /// Sets how connections behave.
-    pub fn session(self, session: session::Config) -> Self {
-        Self {
-            session: Some(session),
-            ..self
-        }
-    }
-
-    /// Sets how TLS behaves.
-    pub fn tls(self, options: Options) -> Self {
-        Self {
-            tls: Some(options),
-            ..self
-        }
-    }
-
-    /// Sets how long resolving, connecting and shaking hands may take together; 10 s unless set.
-    pub fn connect_timeout(self, timeout: Duration) -> Self {
-        Self {
-            connect_timeout: Some(timeout),
-            ..self
-        }
-    }
-
-    /// Sets where tickets come from, for calls that bring none: asked whenever a request is about to
-    /// leave, so that one that waited has a fresh ticket (T-19).
-    pub fn tickets(
-        self,
-        source: impl Fn(&Instance) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            tickets: Some(Arc::new(source)),
-            ..self
-        }
-    }
+    scamp_host::requester_settings!();
 
     /// The requester.
     ///
@@ -532,47 +452,31 @@ impl RequesterBuilder {
     ///
     /// [`SetupError`]: nothing says where services are to be found, or the system has no randomness.
     pub fn build(self) -> Result<Requester, SetupError> {
-        if self.bus.is_none() && self.directory.is_none() {
-            return Err(SetupError::NoServices);
-        }
+        let mut settings = self.settings;
         let clock = Clock::start();
-        let mut machine = requester::Requester::new(self.machine, scamp_host::seed()?);
-        let authorized = self.authorized.unwrap_or_else(AuthorizedServices::none);
-        machine.set_authorized(clock.now(), Arc::new(authorized));
-        machine.set_directory(clock.now(), Arc::new(self.directory.unwrap_or_default()));
-        let mut dialer = Client::builder(Pin::AnyCertificate);
-        if let Some(options) = self.tls {
+        let machine = settings.machine(clock.now())?;
+        let connect_timeout = settings.connect_timeout.unwrap_or(limits::CONNECT_TIMEOUT);
+        let mut dialer = Client::builder(Pin::AnyCertificate).connect_timeout(connect_timeout);
+        if let Some(options) = settings.tls {
             dialer = dialer.tls(options);
         }
-        let connect_timeout = self.connect_timeout.unwrap_or(limits::CONNECT_TIMEOUT);
-        dialer = dialer.connect_timeout(connect_timeout);
-        let session = self
-            .session
-            .unwrap_or_else(|| session::Config::new(Side::Client));
+        if let Some(session) = settings.session {
+            dialer = dialer.session(session);
+        }
         let desk = Desk {
             board: Mutex::new(Switchboard::new(machine)),
             changed: Condvar::new(),
             clock,
-            dialer: dialer.session(session),
+            dialer,
             connect_timeout,
-            bus: self.bus.map(Mutex::new),
-            tickets: self.tickets,
+            bus: settings.bus.map(Mutex::new),
+            tickets: settings.tickets,
         };
-        let desk = Arc::new(desk);
-        desk.refresh();
         Ok(Requester {
-            handle: Arc::new(Handle { desk }),
+            handle: Arc::new(Handle {
+                desk: Arc::new(desk),
+            }),
         })
-    }
-}
-
-impl fmt::Debug for RequesterBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequesterBuilder")
-            .field("machine", &self.machine)
-            .field("session", &self.session)
-            .field("connect_timeout", &self.connect_timeout)
-            .finish_non_exhaustive()
     }
 }
 

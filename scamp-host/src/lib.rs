@@ -32,13 +32,17 @@ pub mod file;
 pub mod guide {
     #![doc = include_str!("../guide/bus.md")]
 }
+mod house;
 pub mod interfaces;
 mod json;
 pub mod port;
 mod presence;
+mod requester_settings;
 pub mod running;
+mod service_settings;
 mod setup;
 mod switchboard;
+mod ticket_keys;
 pub mod udp;
 
 pub use ask::Ask;
@@ -46,10 +50,14 @@ pub use authorized::{Authorized, AuthorizedEvent};
 pub use bus::{Bus, News};
 pub use cache_manager::{CacheManager, CacheManagerHandle};
 pub use config::{LoadError, LoadedConfig, load_config};
+pub use house::{Roster, ServiceHouse};
 pub use interfaces::{Interface, interfaces};
 pub use json::{JsonError, from_json, to_json};
 pub use presence::{Addresses, Presence, Site};
+pub use requester_settings::{RequesterSettings, TicketSource};
+pub use service_settings::{RegisterError, ServiceSettings};
 pub use setup::{
     SetupError, requester_config, seed, server_config, service_limits, session_config,
 };
 pub use switchboard::{Decision, Switchboard};
+pub use ticket_keys::TicketKeyFiles;

@@ -9,8 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant as StdInstant};
 
+use scamp_proto::auth::TicketKeys;
 use scamp_proto::config::{self, Config, DefaultAddress, default_address, resolve};
-use scamp_proto::discovery::{Announcer, Description, Resign, UnixTime, Uri};
+use scamp_proto::discovery::{Announcer, Description, Offer, OfferError, Resign, UnixTime, Uri};
 use scamp_proto::service::{Action, Name, Order, Ports};
 use scamp_proto::{Instant, Rng, limits};
 use scamp_tls::Identity;
@@ -20,6 +21,7 @@ use crate::config::service_files;
 use crate::interfaces::interfaces;
 use crate::running::RunningFile;
 use crate::setup::{SetupError, seed};
+use crate::ticket_keys::TicketKeyFiles;
 use crate::{port, udp};
 
 /// What the configuration says of a service, before it listens.
@@ -37,6 +39,7 @@ pub struct Site {
     resign: Resign,
     running: Option<PathBuf>,
     grace: Duration,
+    ticket_keys: Option<TicketKeyFiles>,
 }
 
 impl Site {
@@ -74,6 +77,7 @@ impl Site {
                 .service_running_service_file_dir_path()
                 .map(PathBuf::from),
             grace: config.service_shutdown_grace()?,
+            ticket_keys: None,
             name,
         })
     }
@@ -86,6 +90,12 @@ impl Site {
     /// Its certificate and key.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Has these files looked at once a second while the service is announced; see
+    /// [`Presence::on_ticket_keys`].
+    pub fn watch_ticket_keys(&mut self, files: TicketKeyFiles) {
+        self.ticket_keys = Some(files);
     }
 
     /// Listens on all of the service's addresses (C-10, V-2), and prepares to announce these actions.
@@ -143,6 +153,7 @@ impl Site {
                 stopped: false,
                 notes: VecDeque::new(),
                 on_left: None,
+                on_ticket_keys: None,
             }),
             changed: Condvar::new(),
             identity: self.identity,
@@ -154,6 +165,7 @@ impl Site {
             identity,
             running: self.running,
             grace: self.grace,
+            ticket_keys: Mutex::new(self.ticket_keys),
         };
         Ok((listeners, presence))
     }
@@ -243,6 +255,8 @@ pub struct Presence {
     identity: String,
     running: Option<PathBuf>,
     grace: Duration,
+    /// Until the announcing thread has them.
+    ticket_keys: Mutex<Option<TicketKeyFiles>>,
 }
 
 struct Shared {
@@ -263,7 +277,10 @@ struct State {
     stopped: bool,
     notes: VecDeque<String>,
     on_left: Option<Box<dyn FnOnce() + Send>>,
+    on_ticket_keys: Option<OnTicketKeys>,
 }
+
+type OnTicketKeys = Arc<dyn Fn(TicketKeys) + Send + Sync>;
 
 impl Presence {
     /// What the service calls itself: its name, and letters that differ in each process (V-3).
@@ -293,9 +310,11 @@ impl Presence {
             Order::Announce => {
                 state.announcer.start(now);
                 let shared = self.shared.clone();
+                let files = self.ticket_keys.lock();
+                let files = files.unwrap_or_else(PoisonError::into_inner).take();
                 let spawned = thread::Builder::new()
                     .name("scamp-announce".into())
-                    .spawn(move || shared.announce());
+                    .spawn(move || shared.announce(files));
                 if let Err(error) = spawned {
                     state.note(format!("nothing is announced: {error}"));
                     state.left = true;
@@ -327,6 +346,28 @@ impl Presence {
         state.announcer.set_weight(now, weight);
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// Announces other actions from now on (V-1, D-28).
+    ///
+    /// # Errors
+    ///
+    /// [`OfferError`] if the service could not be announced with them (D-30); then nothing changes.
+    pub fn set_actions(&self, actions: Vec<Offer>) -> Result<(), OfferError> {
+        let now = self.shared.now();
+        let mut tried = self.shared.lock().announcer.clone();
+        tried.set_actions(now, actions.clone());
+        // Signing takes milliseconds, so nothing is locked meanwhile.
+        tried.check(&self.shared.identity)?;
+        self.shared.lock().announcer.set_actions(now, actions);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Has `told` called, on the announcing thread, with the ticket keys whenever their files have
+    /// changed (T-6).
+    pub fn on_ticket_keys(&self, told: impl Fn(TicketKeys) + Send + Sync + 'static) {
+        self.shared.lock().on_ticket_keys = Some(Arc::new(told));
     }
 
     /// Whether the last announcement has been sent (D-29).
@@ -382,11 +423,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends what is due until nothing will be.
-    fn announce(&self) {
+    /// Sends what is due until nothing will be, and looks at the ticket keys from time to time.
+    fn announce(&self, mut keys: Option<TicketKeyFiles>) {
+        let mut look_at = self.now() + LOOK;
         let mut state = self.lock();
         while !state.stopped {
             let now = self.now();
+            if let Some(files) = keys.as_mut().filter(|_| look_at <= now) {
+                drop(state);
+                self.look(files);
+                look_at = now + LOOK;
+                state = self.lock();
+                continue;
+            }
             let wall = UnixTime::from_micros(unix_micros());
             match state.announcer.poll_datagram(now, wall, &self.identity) {
                 Some(Ok((output, datagram))) => {
@@ -397,7 +446,8 @@ impl Shared {
                 Some(Err(error)) => state.note(format!("announcement not made: {error}")),
                 None if state.announcer.is_done() => break,
                 None => {
-                    let due = state.announcer.poll_timeout();
+                    let look = keys.as_ref().map(|_| look_at);
+                    let due = state.announcer.poll_timeout().into_iter().chain(look).min();
                     let patience = due.map_or(PATIENCE, |at| at - now);
                     let waited = self.changed.wait_timeout(state, patience);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -409,6 +459,19 @@ impl Shared {
         drop(state);
         if let Some(told) = told {
             told();
+        }
+    }
+
+    fn look(&self, files: &mut TicketKeyFiles) {
+        match files.look() {
+            None => {}
+            Some(Err(error)) => self.lock().note(format!("ticket keys: {error}")),
+            Some(Ok(keys)) => {
+                let told = self.lock().on_ticket_keys.clone();
+                if let Some(told) = told {
+                    told(keys);
+                }
+            }
         }
     }
 
@@ -435,6 +498,9 @@ impl State {
 
 /// Notes that are kept for whoever asks.
 const NOTES: usize = 256;
+
+/// How often the files of ticket keys are looked at (T-6).
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the announcing thread sleeps when nothing is due.
 const PATIENCE: Duration = limits::ANNOUNCE_INTERVAL;

@@ -170,6 +170,7 @@ pub fn service_limits(config: &Config, files: usize) -> Result<Limits, ConfigErr
         max_handshakes_per_address: config.service_max_handshakes_per_address()?,
         max_requests: config.service_max_requests()?,
         mem_budget: config.mem_budget()?,
+        handler_timeout: config.service_handler_timeout()?,
         shutdown_drain: config.service_shutdown_drain()?,
         ..customary
     })

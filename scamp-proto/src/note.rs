@@ -30,6 +30,8 @@ pub enum What {
     BadHeader(&'static str),
     /// An event's body, or one record of it, cannot be used and was skipped (S-41).
     BadRecord,
+    /// A handler took longer than this, and its request was ended for it (S-20).
+    HandlerTimeout(Duration),
     /// A limit acted: the limit's key, and its value (HD-15).
     LimitHit(&'static str, u64),
     /// A request was refused before anything was started for it; the text of the answer, at most
@@ -51,6 +53,9 @@ impl core::fmt::Display for What {
             Self::BadTicket(text) => write!(f, "ticket does not count: {text}"),
             Self::BadHeader(field) => write!(f, "header field {field} cannot be used"),
             Self::BadRecord => f.write_str("event record cannot be used"),
+            Self::HandlerTimeout(limit) => {
+                write!(f, "handler took longer than {} s", limit.as_secs_f64())
+            }
             Self::LimitHit(name, value) => write!(f, "limit {name} = {value} reached"),
             Self::RequestRefused(text) => write!(f, "request refused: {text:?}"),
             Self::RequestWithoutId => f.write_str("request without a usable request_id"),
@@ -73,6 +78,7 @@ impl What {
             Self::UnknownMessageType(_) => 6,
             Self::RequestRefused(_) => 7,
             Self::BadTicket(_) => 8,
+            Self::HandlerTimeout(_) => 9,
         }
     }
 }
@@ -117,7 +123,7 @@ impl Default for Newest<Note> {
 /// Lets ten notes of a kind pass at once, then one a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Notes {
-    kinds: [Kind; 9],
+    kinds: [Kind; 10],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +139,7 @@ impl Notes {
             kinds: [Kind {
                 bucket,
                 suppressed: 0,
-            }; 9],
+            }; 10],
         }
     }
 

@@ -356,6 +356,12 @@ impl Connection {
             .is_none_or(|message| message.mode == Mode::Discard)
     }
 
+    /// Whether the peer has not ended a message yet.
+    pub(crate) fn is_arriving(&self, id: RecvId) -> bool {
+        let message = self.incoming.get(id.0);
+        message.is_some_and(|message| !message.ended)
+    }
+
     /// Whether a message of ours is still open for writing.
     pub(crate) fn is_writable(&self, id: SendId) -> bool {
         self.outgoing.get(id.0).is_some_and(Outgoing::is_open)

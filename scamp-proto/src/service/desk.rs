@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::ToString;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -47,7 +48,7 @@ pub trait House {
 
 /// A request that may be started.
 #[derive(Debug)]
-pub struct Job<'a, H> {
+pub struct Job<H> {
     /// The request, to answer it by. Tell [`Desk::finished`] when its handler has ended.
     pub id: ServeId,
     /// Its header.
@@ -57,7 +58,7 @@ pub struct Job<'a, H> {
     /// Who asks.
     pub caller: Caller,
     /// What serves it.
-    pub handler: &'a H,
+    pub handler: H,
 }
 
 /// The body of a request, as its action wants it.
@@ -71,15 +72,15 @@ pub enum JobBody {
 
 /// What an event leads to.
 #[derive(Debug)]
-pub enum Step<'a, H> {
+pub enum Step<H> {
     /// A request may be started.
-    Start(Job<'a, H>),
+    Start(Job<H>),
     /// Tickets are to be verified, elsewhere than here (HD-76): [`Check::run`], and then
     /// [`Desk::checked`].
     Check(Check),
     /// The authorization table is to be fetched; then let every desk [`resume`](Desk::resume).
     FetchTable,
-    /// A request's connection is gone; its handler may stop.
+    /// A request's connection is gone, or its time is up (S-20); its handler may stop.
     Cancel(ServeId),
     /// The event is not about requests.
     Other(Event),
@@ -89,7 +90,7 @@ pub enum Step<'a, H> {
 
 /// Takes in the requests of one connection, in the order of V-6.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Desk<H> {
     /// Requests about which it is not decided yet whether they may be served.
     deciding: BTreeMap<ServeId, Deciding>,
     /// Their bodies.
@@ -99,10 +100,12 @@ pub struct Desk {
     /// Those of them to be looked at again.
     awake: VecDeque<ServeId>,
     /// Requests whose body is being collected.
-    waiting: BTreeMap<RecvId, Waiting>,
+    waiting: BTreeMap<RecvId, Waiting<H>>,
     /// Requests in handlers.
     active: BTreeSet<ServeId>,
     max_active: usize,
+    /// How long a handler may take whose action does not say (S-20).
+    handler_timeout: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -128,10 +131,13 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Waiting<H> {
     id: ServeId,
     header: Header,
     caller: Caller,
+    /// What serves it: the action of that name when it was decided about.
+    handler: H,
+    limit: Option<Duration>,
 }
 
 /// A request on its way to a handler.
@@ -141,14 +147,14 @@ struct Arrival {
     body: RecvId,
 }
 
-impl Default for Desk {
+impl<H: Clone> Default for Desk<H> {
     /// A desk with the limit of hardening 4.2: 512 requests in handlers.
     fn default() -> Self {
         Self::new(REQUESTS_PER_CONNECTION)
     }
 }
 
-impl Desk {
+impl<H: Clone> Desk<H> {
     /// A desk that lets `max_active` requests into handlers at once.
     pub fn new(max_active: usize) -> Self {
         Self {
@@ -159,6 +165,15 @@ impl Desk {
             waiting: BTreeMap::new(),
             active: BTreeSet::new(),
             max_active,
+            handler_timeout: None,
+        }
+    }
+
+    /// Limits how long handlers may take whose action has no `tN` (S-20).
+    pub fn handler_timeout(self, limit: Option<Duration>) -> Self {
+        Self {
+            handler_timeout: limit,
+            ..self
         }
     }
 
@@ -166,21 +181,21 @@ impl Desk {
     ///
     /// A request is refused, decided about, or started, in the order of V-6. One over a limit is
     /// answered `overloaded`, as certainly not processed (V-9).
-    pub fn handle<'a, H>(
+    pub fn handle(
         &mut self,
         now: Instant,
         session: &mut Session,
-        actions: &'a Actions<H>,
+        actions: &Actions<H>,
         house: &impl House,
         event: Event,
-    ) -> Step<'a, H> {
+    ) -> Step<H> {
         match event {
             Event::Request { id, header, body } => {
                 let arrival = Arrival { id, header, body };
                 self.take_in(now, session, actions, house, arrival)
             }
             Event::Readable(body) if self.waiting.contains_key(&body) => {
-                self.collected(now, session, actions, house, body)
+                self.collected(now, session, house, body)
             }
             // Whoever gets the body looks at what is there first.
             Event::Readable(body) | Event::Ended(body)
@@ -201,14 +216,14 @@ impl Desk {
     }
 
     /// Takes the result of a [`Check`].
-    pub fn checked<'a, H>(
+    pub fn checked(
         &mut self,
         now: Instant,
         session: &mut Session,
-        actions: &'a Actions<H>,
+        actions: &Actions<H>,
         house: &impl House,
         checked: Checked,
-    ) -> Step<'a, H> {
+    ) -> Step<H> {
         house.leave();
         let Checked { id, papers } = checked;
         house.guard(|guard| guard.keep(&papers));
@@ -230,14 +245,19 @@ impl Desk {
         self.awake = waiting.map(|(id, _)| *id).collect();
     }
 
+    /// Whether [`poll`](Self::poll) has something to look at.
+    pub fn has_awake(&self) -> bool {
+        !self.awake.is_empty()
+    }
+
     /// What follows for requests that waited for the table; `None` if nothing does.
-    pub fn poll<'a, H>(
+    pub fn poll(
         &mut self,
         now: Instant,
         session: &mut Session,
-        actions: &'a Actions<H>,
+        actions: &Actions<H>,
         house: &impl House,
-    ) -> Option<Step<'a, H>> {
+    ) -> Option<Step<H>> {
         loop {
             let id = self.awake.pop_front()?;
             let Some(deciding) = self.deciding.remove(&id) else {
@@ -300,14 +320,14 @@ impl Desk {
             && self.active.is_empty()
     }
 
-    fn take_in<'a, H>(
+    fn take_in(
         &mut self,
         now: Instant,
         session: &mut Session,
-        actions: &'a Actions<H>,
+        actions: &Actions<H>,
         house: &impl House,
         arrival: Arrival,
-    ) -> Step<'a, H> {
+    ) -> Step<H> {
         let Arrival { id, header, body } = &arrival;
         if self.active.len() >= self.max_active || !house.has_room() {
             return refuse(now, session, *id, *body, overloaded());
@@ -345,15 +365,15 @@ impl Desk {
     }
 
     /// Decides about a request whose tickets are judged (T-9), and lets it go on.
-    fn decide<'a, H>(
+    fn decide(
         &mut self,
         now: Instant,
         session: &mut Session,
-        actions: &'a Actions<H>,
+        actions: &Actions<H>,
         house: &impl House,
         arrival: Arrival,
         papers: Papers,
-    ) -> Step<'a, H> {
+    ) -> Step<H> {
         let Arrival { id, header, body } = arrival;
         if let Some(error) = papers.worthless() {
             session.note(What::BadTicket(error.to_string()));
@@ -396,83 +416,97 @@ impl Desk {
         let caller = admit(papers, &header);
         match server {
             Server::Builtin(builtin) => answer(now, session, actions, house, *builtin, id, body),
-            Server::Handler(handler) if action.is_streaming() => match self.admit(id, house) {
-                true => Step::Start(Job {
+            Server::Handler(handler) => {
+                let limit = action.time_limit().or(self.handler_timeout);
+                let waiting = Waiting {
                     id,
                     header,
-                    body: JobBody::Stream(body),
                     caller,
-                    handler,
-                }),
-                false => refuse(now, session, id, body, overloaded()),
-            },
-            Server::Handler(handler) => {
-                session.collect(now, body, action.body_limit());
-                let waiting = Waiting { id, header, caller };
-                match session.is_readable(body) {
-                    true => self.begin(now, session, house, waiting, body, handler),
-                    false => {
-                        self.waiting.insert(body, waiting);
-                        Step::Done
-                    }
+                    handler: handler.clone(),
+                    limit,
+                };
+                if action.is_streaming() {
+                    return self.start(now, session, house, waiting, body, None);
                 }
+                session.collect(now, body, action.body_limit());
+                if session.is_readable(body) {
+                    return self.begin(now, session, house, waiting, body);
+                }
+                self.waiting.insert(body, waiting);
+                Step::Done
             }
         }
     }
 
     /// Starts a request that waited for the end of its body, if that has come.
-    fn collected<'a, H>(
+    fn collected(
         &mut self,
         now: Instant,
         session: &mut Session,
-        actions: &'a Actions<H>,
         house: &impl House,
         body: RecvId,
-    ) -> Step<'a, H> {
+    ) -> Step<H> {
         if !session.is_readable(body) {
             return Step::Done;
         }
-        let Some(waiting) = self.waiting.remove(&body) else {
-            return Step::Done;
-        };
-        match find(actions, &waiting.header) {
-            Err(error) => refuse(now, session, waiting.id, body, error),
-            Ok((_, Server::Builtin(builtin))) => {
-                answer(now, session, actions, house, *builtin, waiting.id, body)
-            }
-            Ok((_, Server::Handler(handler))) => {
-                self.begin(now, session, house, waiting, body, handler)
-            }
+        match self.waiting.remove(&body) {
+            Some(waiting) => self.begin(now, session, house, waiting, body),
+            None => Step::Done,
         }
     }
 
     /// Starts a request whose body has come to its end.
-    fn begin<'a, H>(
+    fn begin(
         &mut self,
         now: Instant,
         session: &mut Session,
         house: &impl House,
-        waiting: Waiting,
+        waiting: Waiting<H>,
         body: RecvId,
-        handler: &'a H,
-    ) -> Step<'a, H> {
-        let Waiting { id, header, caller } = waiting;
+    ) -> Step<H> {
         match session.take_whole(now, body) {
-            Ok(whole) => match self.admit(id, house) {
-                true => Step::Start(Job {
-                    id,
-                    header,
-                    body: JobBody::Whole(whole),
-                    caller,
-                    handler,
-                }),
-                false => refuse(now, session, id, body, overloaded()),
-            },
+            Ok(whole) => self.start(now, session, house, waiting, body, Some(whole)),
             Err(error) => match fault(&error) {
-                Some(error) => refuse(now, session, id, body, error),
+                Some(error) => refuse(now, session, waiting.id, body, error),
                 None => Step::Done,
             },
         }
+    }
+
+    /// Starts a request, with its whole body or with one that streams.
+    fn start(
+        &mut self,
+        now: Instant,
+        session: &mut Session,
+        house: &impl House,
+        waiting: Waiting<H>,
+        body: RecvId,
+        whole: Option<Bytes>,
+    ) -> Step<H> {
+        let Waiting {
+            id,
+            header,
+            caller,
+            handler,
+            limit,
+        } = waiting;
+        if !self.admit(id, house) {
+            return refuse(now, session, id, body, overloaded());
+        }
+        if let Some(limit) = limit {
+            session.limit_serving(now, id, body, limit);
+        }
+        let body = match whole {
+            Some(whole) => JobBody::Whole(whole),
+            None => JobBody::Stream(body),
+        };
+        Step::Start(Job {
+            id,
+            header,
+            body,
+            caller,
+            handler,
+        })
     }
 
     fn admit(&mut self, id: ServeId, house: &impl House) -> bool {
@@ -507,7 +541,7 @@ fn find<'a, H>(
     )
 }
 
-fn answer<'a, H>(
+fn answer<H>(
     now: Instant,
     session: &mut Session,
     actions: &Actions<H>,
@@ -515,7 +549,7 @@ fn answer<'a, H>(
     builtin: Builtin,
     id: ServeId,
     body: RecvId,
-) -> Step<'a, H> {
+) -> Step<H> {
     session.discard(now, body);
     let reply = builtin.answer(actions, house.active());
     // It fails only if there is nobody left to tell.
@@ -527,13 +561,13 @@ fn overloaded() -> RemoteError {
     RemoteError::refusal("overloaded", "Too many requests")
 }
 
-fn refuse<'a, H>(
+fn refuse<H>(
     now: Instant,
     session: &mut Session,
     id: ServeId,
     body: RecvId,
     error: RemoteError,
-) -> Step<'a, H> {
+) -> Step<H> {
     // It fails only if there is nobody left to tell.
     let _ = session.refuse(now, id, body, error);
     Step::Done

@@ -32,6 +32,10 @@ pub struct Limits {
     /// Octets held for all connections together. Above it each is held to its share, and a tenth
     /// above it no new connection is taken (HD-26, `mem.budget`).
     pub mem_budget: usize,
+    /// How long the reply to a request may take, from the end of the request to its own, where the
+    /// action has no `tN` of its own (S-20, `service.handler_timeout`). Then the request is answered
+    /// `general`, or its reply ends with TXERR, and the handler is told.
+    pub handler_timeout: Option<Duration>,
     /// How long requests in progress may take to end when the service is shut down (V-12,
     /// `service.shutdown_drain`).
     pub shutdown_drain: Duration,
@@ -51,6 +55,7 @@ impl Limits {
             max_requests: REQUESTS,
             max_requests_per_connection: REQUESTS_PER_CONNECTION,
             mem_budget: MEM_BUDGET,
+            handler_timeout: None,
             shutdown_drain: SHUTDOWN_DRAIN,
         }
     }

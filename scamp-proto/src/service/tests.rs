@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::table::Table;
 use crate::auth::{Padding, PublicKey, TableState, TicketKeys, Verify};
-use crate::error::CallError;
+use crate::error::{BodyError, CallError, SendError};
 use crate::note::What;
 use crate::session::{Config, Event, Read, RequestOptions, ServeId, Session, Side};
 use crate::wire::{RemoteError, ReplyHead, RequestHead};
-use crate::{Duplex, Instant, Outbox};
+use crate::{Duplex, End, Instant, Outbox, limits};
 
 /// The key of E-17; what it is said to have signed is up to [`Lenient`].
 const KEY: &str = "-----BEGIN PUBLIC KEY-----
@@ -88,13 +88,14 @@ impl House for Place {
 struct World {
     client: Session,
     server: Session,
-    desk: Desk,
+    desk: Desk<&'static str>,
     actions: Actions<&'static str>,
     house: Place,
     now: Instant,
     started: Vec<(ServeId, &'static str, Caller)>,
     checks: Vec<Check>,
     fetches: usize,
+    cancelled: Vec<ServeId>,
     notes: Vec<What>,
 }
 
@@ -129,6 +130,11 @@ impl World {
         );
         add(
             &mut actions,
+            action("Greetings.brief").noauth().flags("t30"),
+            "brief",
+        );
+        add(
+            &mut actions,
             action("Greetings.pour").requires(&[1]).streaming(),
             "pour",
         );
@@ -148,6 +154,7 @@ impl World {
             started: Vec::new(),
             checks: Vec::new(),
             fetches: 0,
+            cancelled: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -178,6 +185,10 @@ impl World {
                     &self.house,
                     event,
                 );
+                if let Step::Cancel(id) = step {
+                    self.cancelled.push(id);
+                    continue;
+                }
                 take(step, &mut self.started, &mut self.checks, &mut self.fetches);
             }
             while let Some(step) =
@@ -188,6 +199,13 @@ impl World {
             }
             carry(self.now, &mut self.server, &mut self.client);
         }
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.server.handle_timeout(self.now);
+        self.settle();
     }
 
     /// Verifies what is to be verified.
@@ -269,8 +287,8 @@ impl World {
     }
 }
 
-fn take<'a>(
-    step: Step<'a, &'static str>,
+fn take(
+    step: Step<&'static str>,
     started: &mut Vec<(ServeId, &'static str, Caller)>,
     checks: &mut Vec<Check>,
     fetches: &mut usize,
@@ -684,7 +702,7 @@ fn built_in() {
         names.contains(&"\"greeter.queue_depth\"".to_string()),
         "{names:?}"
     );
-    assert_eq!(names.len(), 11);
+    assert_eq!(names.len(), 12);
 }
 
 /// V-8: an answer of any length arrives whole.
@@ -788,4 +806,123 @@ proptest! {
         );
         prop_assert!(world.desk.is_empty() && world.house.active() == 0);
     }
+}
+
+/// S-20: a handler that takes longer than its action's `tN`, counted from the end of the request, is
+/// told so and its request answered; what it says later is said to nobody.
+#[test]
+fn a_time_limit_of_its_own() {
+    let mut world = World::new(Access::Deny);
+    world.desk = Desk::default().handler_timeout(Some(Duration::from_secs(7)));
+    world.send(&RequestHead::new("Greetings.brief"), "{}");
+    let (id, ..) = world.started.remove(0);
+    let due = world.now + Duration::from_secs(30);
+    assert_eq!(world.server.poll_timeout(), Some(due));
+    world.pass(Duration::from_micros(29_999_999));
+    assert_eq!((world.replies().len(), world.cancelled.len()), (0, 0));
+    world.pass(Duration::from_micros(1));
+    let text = "handler took longer than 30 s";
+    assert_eq!(world.replies(), [refused("general", text)]);
+    assert_eq!(world.cancelled, [id]);
+    let told = What::HandlerTimeout(Duration::from_secs(30));
+    assert_eq!(world.notes.last(), Some(&told));
+    assert_eq!(world.desk.active(), 1, "it still runs");
+    let late = world.server.reply(world.now, id, &ReplyHead::default());
+    assert_eq!(late, Err(SendError::NotOpen));
+    assert!(world.desk.finished(world.now, &mut world.server, id));
+    world.house.leave();
+    world.settle();
+    assert_eq!(world.replies(), []);
+    assert!(world.desk.is_empty());
+}
+
+/// S-20: `service.handler_timeout` is for actions without a limit of their own. Of a request that
+/// streams it counts from its end, and a reply that has begun is cut, never complete.
+#[test]
+fn the_time_limit_of_the_service() {
+    let mut world = World::new(Access::Deny);
+    world.desk = Desk::default().handler_timeout(Some(Duration::from_secs(7)));
+    let head = RequestHead::new("Greetings.stream");
+    let (_, send) = world
+        .client
+        .request(world.now, &head, &RequestOptions::default())
+        .expect("open");
+    world.settle();
+    let (id, ..) = world.started.remove(0);
+    world.pass(Duration::from_secs(50));
+    assert_eq!(world.cancelled, [], "the request has not ended");
+    world.client.finish(world.now, send).expect("open");
+    world.settle();
+    let reply = world.server.reply(world.now, id, &ReplyHead::default());
+    let reply = reply.expect("in time");
+    let mut piece = Bytes::from_static(b"half");
+    world
+        .server
+        .write(world.now, reply, &mut piece)
+        .expect("open");
+    world.settle();
+    world.pass(Duration::from_secs(6));
+    assert_eq!(world.cancelled, []);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.cancelled, [id]);
+    let mut more = Bytes::from_static(b"rest");
+    let late = world.server.write(world.now, reply, &mut more);
+    assert_eq!(late, Err(SendError::NotOpen));
+    let body = core::iter::from_fn(|| world.client.poll_event()).find_map(|event| match event {
+        Event::Reply { body, .. } => Some(body),
+        _ => None,
+    });
+    let body = body.expect("a reply");
+    assert_eq!(
+        world.client.read(world.now, body),
+        Read::Data("half".into())
+    );
+    let cut = BodyError::PeerError("handler took longer than 7 s".into());
+    assert_eq!(world.client.read(world.now, body), Read::Failed(cut));
+    assert!(world.desk.finished(world.now, &mut world.server, id));
+    assert_eq!(world.server.serving(), 0);
+}
+
+/// S-20, R-11: an answer in time leaves no timer, and neither does a connection that is lost.
+#[test]
+fn no_time_limit_is_left() {
+    let mut world = World::new(Access::Deny);
+    assert_eq!(world.call("Greetings.brief", None), fine("brief"));
+    let idle = world.now + limits::SERVER_IDLE;
+    assert_eq!(world.server.poll_timeout(), Some(idle));
+    world.send(&RequestHead::new("Greetings.brief"), "{}");
+    let (id, ..) = world.started.remove(0);
+    world.server.receive_end(world.now, End::io("gone"));
+    world.settle();
+    assert_eq!(world.cancelled, [id]);
+    world.desk.finished(world.now, &mut world.server, id);
+    assert!(world.server.is_empty());
+    assert_eq!(world.server.poll_timeout(), None);
+}
+
+/// V-1, T-9: a request is served by the action that was asked whether it may, even if another of
+/// that name comes before its body has.
+#[test]
+fn served_as_decided() {
+    let mut world = World::new(Access::Deny);
+    let head = RequestHead::new("Greetings.open");
+    let (_, send) = world
+        .client
+        .request(world.now, &head, &RequestOptions::default())
+        .expect("open");
+    world.settle();
+    assert!(world.actions.remove("greetings.OPEN", 1));
+    let other = Action::parse("Greetings.open").expect("a name");
+    world
+        .actions
+        .insert(other.requires(&[31]), "secret")
+        .expect("free again");
+    world.client.finish(world.now, send).expect("open");
+    world.settle();
+    world.answer();
+    assert_eq!(world.replies(), [fine("open")]);
+    assert_eq!(
+        world.call("Greetings.open", None),
+        refused("authn", "Invalid ticket")
+    );
 }

@@ -43,6 +43,7 @@ impl Session {
                 }
                 connection::Event::Ended(id) => {
                     self.reply_ended(now, id);
+                    self.request_ended(now, id);
                     if !self.own_bodies.contains_key(&id) && !self.connection.is_discarding(id) {
                         self.events.push_back(Event::Ended(id));
                     }

@@ -41,7 +41,8 @@ pub enum Event {
         /// Its body; read it or discard it.
         body: RecvId,
     },
-    /// A request's connection is gone, so its answer will not arrive (S-31).
+    /// A request's answer will not arrive: its connection is gone (S-31), or its time is up and it
+    /// was ended for it (S-20).
     Cancelled(ServeId),
     /// The peer tells something and expects nothing.
     Notify {

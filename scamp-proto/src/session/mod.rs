@@ -125,6 +125,10 @@ pub struct Session {
     wants_room: bool,
     next_serve: u64,
     serving: Ordered<u64, Serving>,
+    /// Requests with a limit that have not come to their end.
+    arriving: BTreeMap<RecvId, u64>,
+    /// When limits of requests are over.
+    due: BTreeSet<(Instant, u64)>,
     /// Replies that are leaving, and the requests they answer.
     answers: Ordered<SendId, u64>,
     /// Bodies the session reads itself.
@@ -167,6 +171,8 @@ impl Session {
             wants_room: false,
             next_serve: 0,
             serving: Ordered::new(),
+            arriving: BTreeMap::new(),
+            due: BTreeSet::new(),
             answers: Ordered::new(),
             own_bodies: BTreeMap::new(),
             subscriber: None,
@@ -387,6 +393,8 @@ impl Session {
             && self.replies.is_empty()
             && self.deadlines.is_empty()
             && self.serving.is_empty()
+            && self.arriving.is_empty()
+            && self.due.is_empty()
             && self.answers.is_empty()
             && self.own_bodies.is_empty()
             && (self.discarded.is_empty() || !self.connection.is_closed())
@@ -475,7 +483,8 @@ impl Duplex for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|(at, _)| at);
-        [deadline, self.connection.poll_timeout()]
+        let due = self.due.first().map(|(at, _)| *at);
+        [deadline, due, self.connection.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -483,6 +492,7 @@ impl Duplex for Session {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.expire(now);
+        self.expire_serving(now);
         self.connection.handle_timeout(now);
         self.settle(now);
     }

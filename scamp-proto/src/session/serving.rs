@@ -1,7 +1,9 @@
 //! Requests of the peer's, each with exactly one reply.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,6 +23,10 @@ pub(super) struct Serving {
     pub(super) reply: Option<SendId>,
     /// The topics, if it is a subscribe.
     pub(super) topics: Option<Vec<String>>,
+    /// How long its reply may take, once it is complete (S-20).
+    limit: Option<Duration>,
+    /// When that is over.
+    due: Option<Instant>,
 }
 
 impl Session {
@@ -55,7 +61,7 @@ impl Session {
         let send = match self.connection.open_text(now, &self.scratch, is_answer) {
             Err(SendError::MsgnoExhausted) => {
                 // It cannot be answered on this connection, which ends when the rest is done (W-5).
-                self.serving.remove(&id.0);
+                self.end_serving(id.0);
                 self.exhausted(now);
                 return Err(SendError::MsgnoExhausted);
             }
@@ -101,6 +107,82 @@ impl Session {
             sent => sent,
         }?;
         self.finish(now, send)
+    }
+
+    /// Ends a request whose reply has not ended within `limit` of the request's own end (S-20).
+    ///
+    /// Then a request without a reply is answered `general`, a reply that has begun ends with TXERR,
+    /// and [`Event::Cancelled`] tells whoever serves it. A request whose reply has left, or whose
+    /// connection is gone, has no limit.
+    pub fn limit_serving(&mut self, now: Instant, id: ServeId, body: RecvId, limit: Duration) {
+        let Some(serving) = self.serving.get_mut(&id.0) else {
+            return;
+        };
+        serving.limit = Some(limit);
+        match self.connection.is_arriving(body) {
+            true => {
+                self.arriving.insert(body, id.0);
+            }
+            false => self.set_due(now, id.0),
+        }
+    }
+
+    /// The peer has ended a body: if it is a request's, the time for its reply runs.
+    pub(super) fn request_ended(&mut self, now: Instant, body: RecvId) {
+        if let Some(id) = self.arriving.remove(&body) {
+            self.set_due(now, id);
+        }
+    }
+
+    fn set_due(&mut self, now: Instant, id: u64) {
+        let Some(serving) = self.serving.get_mut(&id) else {
+            return;
+        };
+        if let Some(limit) = serving.limit {
+            let due = now + limit;
+            serving.due = Some(due);
+            self.due.insert((due, id));
+        }
+    }
+
+    /// Ends the requests whose time is up.
+    pub(super) fn expire_serving(&mut self, now: Instant) {
+        while let Some((at, id)) = self.due.first().copied() {
+            if at > now {
+                break;
+            }
+            self.due.pop_first();
+            let Some(serving) = self.serving.get_mut(&id) else {
+                continue;
+            };
+            serving.due = None;
+            let limit = serving.limit.unwrap_or_default();
+            let text = format!("handler took longer than {} s", limit.as_secs_f64());
+            self.connection.note(What::HandlerTimeout(limit));
+            match serving.reply {
+                None => {
+                    let error = RemoteError::new("general", text);
+                    // It fails only if there is nobody left to tell.
+                    let _ = self.reply_error(now, ServeId(id), error);
+                }
+                Some(send) => {
+                    if self.fail(now, send, &text).is_ok() {
+                        self.trailing.retain(|(trailing, _)| *trailing != send);
+                        self.events.push_back(Event::Lost(send));
+                    }
+                }
+            }
+            self.events.push_back(Event::Cancelled(ServeId(id)));
+        }
+    }
+
+    /// Forgets a request that is answered, or will not be.
+    fn end_serving(&mut self, id: u64) {
+        if let Some(serving) = self.serving.remove(&id) {
+            if let Some(due) = serving.due {
+                self.due.remove(&(due, id));
+            }
+        }
     }
 
     /// Answers with an error a request that nothing was started for, drops its body, and says so in
@@ -270,7 +352,7 @@ impl Session {
     /// A reply has left our hands, and with it the request.
     pub(super) fn answered(&mut self, send: SendId) {
         if let Some(id) = self.answers.remove(&send) {
-            self.serving.remove(&id);
+            self.end_serving(id);
         }
     }
 
@@ -287,6 +369,8 @@ impl Session {
                 request_id,
                 reply: None,
                 topics,
+                limit: None,
+                due: None,
             },
         );
         ServeId(id)
@@ -312,6 +396,8 @@ impl Session {
             self.events.push_back(Event::Cancelled(ServeId(id)));
         }
         drop(self.answers.take_all());
+        self.arriving.clear();
+        self.due.clear();
         self.subscriber = None;
         self.pending.clear();
         self.trailing.clear();

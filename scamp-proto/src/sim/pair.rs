@@ -86,28 +86,28 @@ impl<A: Duplex, B: Duplex, W: Watch> Pair<A, B, W> {
 
     /// One turn of each end's driver; returns whether anything moved.
     pub fn step(&mut self) -> bool {
+        self.step_noting(|_, _| (), |_, _| ())
+    }
+
+    /// As [`step`](Self::step), and each end is looked at between writing, which may be the last it
+    /// does, and reading.
+    pub(super) fn step_noting(
+        &mut self,
+        look_at_client: impl FnOnce(&A, &mut W),
+        look_at_server: impl FnOnce(&B, &mut W),
+    ) -> bool {
         let [out_client, out_server] = &mut self.outboxes;
         let [to_server, to_client] = &mut self.pipes;
         let (now, watch) = (self.now, &mut self.watch);
-        let a = turn(
-            0,
-            &mut self.client,
-            now,
-            out_client,
-            to_server,
-            to_client,
-            watch,
-        );
-        let b = turn(
-            1,
-            &mut self.server,
-            now,
-            out_server,
-            to_client,
-            to_server,
-            watch,
-        );
-        a | b
+        let client = &mut self.client;
+        let mut moved = write(0, client, now, out_client, to_server, to_client, watch);
+        look_at_client(client, watch);
+        moved |= read(0, client, now, to_client, watch);
+        let server = &mut self.server;
+        moved |= write(1, server, now, out_server, to_client, to_server, watch);
+        look_at_server(server, watch);
+        moved |= read(1, server, now, to_server, watch);
+        moved
     }
 
     /// When something will next happen by itself: an alarm, or an arrival that is welcome.
@@ -176,8 +176,8 @@ fn ring<M: Duplex>(machine: &mut M, now: Instant) -> bool {
     is_due
 }
 
-/// What a driver does when it is its turn: write, then read.
-fn turn<M: Duplex, W: Watch>(
+/// What a driver does first when it is its turn.
+fn write<M: Duplex, W: Watch>(
     side: usize,
     machine: &mut M,
     now: Instant,
@@ -204,16 +204,29 @@ fn turn<M: Duplex, W: Watch>(
     if machine.is_drained() && out.is_empty() {
         moved |= tx.close(now);
     }
-    if machine.wants_read() {
-        if let Some(octets) = rx.read(now) {
-            watch.delivered(side, now, &octets);
-            machine.receive(now, &octets);
-            moved = true;
-        } else if let Some(end) = rx.read_end(now) {
-            watch.ended(side, &end);
-            machine.receive_end(now, end);
-            moved = true;
-        }
-    }
     moved
+}
+
+/// What a driver does then.
+fn read<M: Duplex, W: Watch>(
+    side: usize,
+    machine: &mut M,
+    now: Instant,
+    rx: &mut Pipe,
+    watch: &mut W,
+) -> bool {
+    if !machine.wants_read() {
+        return false;
+    }
+    if let Some(octets) = rx.read(now) {
+        watch.delivered(side, now, &octets);
+        machine.receive(now, &octets);
+        return true;
+    }
+    let Some(end) = rx.read_end(now) else {
+        return false;
+    };
+    watch.ended(side, &end);
+    machine.receive_end(now, end);
+    true
 }

@@ -176,8 +176,10 @@ impl World {
     fn turn(&mut self) -> bool {
         let mut moved = self.pair.alarm();
         for _ in 0..=self.rng.below(3) {
-            self.note_done();
-            moved |= self.pair.step();
+            moved |= self.pair.step_noting(
+                |client, oracle| note_done(0, client, oracle),
+                |server, oracle| note_done(1, server, oracle),
+            );
         }
         let now = self.pair.now;
         let order = self.rng.below(2) as usize;
@@ -230,15 +232,6 @@ impl World {
         }
     }
 
-    fn note_done(&mut self) {
-        let peers = [&self.pair.client, &self.pair.server];
-        for (side, peer) in peers.into_iter().enumerate() {
-            if matches!(peer, Peer::Ours(session) if !session.connection().is_open()) {
-                self.pair.watch.done(side);
-            }
-        }
-    }
-
     /// Ends what lasts: both ends drain, and where octets vanished nobody waits for them any more,
     /// since a reply that has begun has no deadline but its reader's (F-26).
     fn drain(&mut self) {
@@ -265,6 +258,13 @@ impl World {
                 Peer::Ours(session) => Some((side, session.as_ref())),
                 Peer::Theirs(_) => None,
             })
+    }
+}
+
+/// An end that closes hears what it reads from then on for nobody.
+fn note_done(side: usize, peer: &Peer, oracle: &mut Oracle) {
+    if matches!(peer, Peer::Ours(session) if !session.connection().is_open()) {
+        oracle.done(side);
     }
 }
 
