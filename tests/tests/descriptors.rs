@@ -59,7 +59,7 @@ fn in_a_process_of_its_own(face: Face) {
     face::until("they are gone", || service.connections() == 0);
 }
 
-/// F-16, HD-41, Z-7, D-35: without a descriptor nobody is connected to, with a reason that says that
+/// F-13, F-16, HD-41, Z-7, D-35: without a descriptor nobody is connected to, with a reason that says that
 /// nothing was sent; files keep what they last said, told once; with descriptors, all is as ever,
 /// and none was lost on the way.
 #[test]
@@ -80,6 +80,13 @@ fn the_starving() {
     let room = Hoard::all().release();
     let all_are_back = || face::until("all are back", || Hoard::all().release() == room);
     assert_eq!(connect(face, &address), Ok("x".into()));
+    all_are_back();
+    // F-13: however often, and whether or not anybody is there.
+    let nobody = nobody();
+    for _ in 0..100 {
+        assert_eq!(connect(face, &address), Ok("x".into()));
+        assert!(connect(face, &nobody).is_err());
+    }
     all_are_back();
 
     files.change();
@@ -159,6 +166,12 @@ fn connect(face: Face, address: &str) -> Result<Bytes, String> {
         }
         Err(other) => panic!("{other:?}"),
     }
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// All descriptors that are left, taken.

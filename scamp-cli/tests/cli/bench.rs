@@ -157,7 +157,7 @@ fn progress() {
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            let (seen, code) = on_a_terminal(bench(&["--duration", "60s"]), "a second");
+            let (seen, code) = on_a_terminal(bench(&["--duration", "600s"]), "a second");
             assert!(seen.contains("\r[....................]   "), "{seen:?}");
             assert!(seen.contains(" requests, "), "{seen:?}");
             assert_eq!(code, Some(130));

@@ -17,8 +17,11 @@ use serde_json::Value;
 use crate::named::Bus;
 use crate::support::{Run, Serve, run, scamp, text, vector};
 
-/// Rounds of each kind.
-const ROUNDS: u64 = 20;
+/// Rounds of each kind: 20, or as many as a night has time for.
+fn rounds() -> u64 {
+    let asked = std::env::var("SCAMP_TEST_ROUNDS");
+    asked.map_or(20, |asked| asked.parse().expect("a number"))
+}
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +39,7 @@ fn serve() -> Serve {
 fn the_service_of_many_callers() {
     let mut rng = Rng::new(15);
     let (mut answered, mut lost) = (0, 0);
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let mut service = serve();
         let bench = [
             "bench",
@@ -103,7 +106,7 @@ fn the_service_of_many_callers() {
 #[test]
 fn the_service_of_a_long_reply() {
     let mut rng = Rng::new(16);
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let mut service = serve();
         let mut child = service.spawn(&["Demo.stream", "{\"octets\":100000000}"]);
         let mut stdout = child.stdout.take().unwrap();
@@ -182,9 +185,12 @@ fn the_callers_of_a_service() {
             client
         });
         let mut rng = Rng::new(17);
-        for round in 0..ROUNDS {
+        for round in 0..rounds() {
             let (mut child, octets) = match round % 4 {
-                0 => (start(&["call", "Work.echo", "-"]), rng.below(500_000)),
+                0 => (
+                    start(&["call", "--stream", "Work.echo", "-"]),
+                    rng.below(500_000),
+                ),
                 1 => (start(&["call", "Work.endless"]), rng.below(5_000_000)),
                 _ => (
                     start(&["bench", "-p", "16", "--duration", "60s", "Work.nap", "1"]),
@@ -197,10 +203,8 @@ fn the_callers_of_a_service() {
                     let mut stdin = child.stdin.take().unwrap();
                     let mut stdout = child.stdout.take().unwrap();
                     let body = vec![b'y'; octets as usize + 1];
-                    let writer = scope.spawn(move || {
-                        stdin.write_all(&body).unwrap();
-                        stdin
-                    });
+                    // It may be killed before it has taken all of it.
+                    let writer = scope.spawn(move || (stdin.write_all(&body), stdin));
                     let mut part = vec![0; octets as usize / 2 + 1];
                     stdout.read_exact(&mut part).unwrap();
                     child.kill().unwrap();
@@ -275,7 +279,7 @@ fn the_writer_of_a_file() {
     assert_ne!(versions[0], versions[1]);
     let mut rng = Rng::new(18);
     let mut killed = 0;
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let mut child = write(if round % 2 == 0 { "one" } else { "two" });
         thread::sleep(Duration::from_micros(rng.below(30_000)));
         child.kill().unwrap();
