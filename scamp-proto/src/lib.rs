@@ -47,6 +47,8 @@ pub mod discovery;
 pub mod duplex;
 pub mod error;
 pub mod limits;
+#[cfg(feature = "mp")]
+pub mod mp;
 pub mod note;
 mod ordered;
 mod outbox;

@@ -33,6 +33,8 @@ pub mod bodies;
 #[cfg(feature = "discovery")]
 pub mod bus;
 pub mod matrix;
+#[cfg(feature = "mp")]
+pub mod mp;
 mod oracle;
 mod pair;
 mod personality;
