@@ -1,9 +1,13 @@
 //! MessagePasser in one thread, in virtual time: a server without sockets, and a town of clients.
 
+mod town;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
+
+pub use self::town::{Report, Town};
 
 use crate::mp::{ClientName, Data, Refusal, Router, RouterEvent, ServerConfig, Session, SessionId};
 use crate::{Duplex, End, Instant, Outbox};
