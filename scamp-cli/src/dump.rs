@@ -4,11 +4,13 @@
 //! its length does not matter, and judged as its receiver would judge it, as far as one direction
 //! proves anything: what an ACK may say depends on the other one, so no ACK is called wrong.
 
+mod mp;
+
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Read, StdoutLock, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use scamp_proto::ViolationKind;
 use scamp_proto::limits::{OPEN_MESSAGES, PACKET_BODY, PACKET_BODY_MAX};
 use scamp_proto::wire::{
@@ -27,9 +29,21 @@ pub(crate) struct Dump {
     /// Accept packet bodies up to this many octets, at most 16777216
     #[arg(long, value_name = "OCTETS", default_value_t = PACKET_BODY, value_parser = packet_body)]
     max_packet_body: usize,
-    /// Leave out the values of `ticket` and `identifying_token`
+    /// Leave out the values of `ticket` and `identifying_token`, and the secrets of signing in
     #[arg(long)]
     redact: bool,
+    /// What the record is a record of
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Protocol,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+enum Protocol {
+    /// SCAMP's packets
+    #[default]
+    Scamp,
+    /// MessagePasser's messages, in JSON or gob
+    Mp,
 }
 
 fn packet_body(text: &str) -> Result<usize, String> {
@@ -54,6 +68,18 @@ impl Dump {
             terminal,
             redact: self.redact,
         };
+        match self.protocol {
+            Protocol::Scamp => self.packets(&name, &mut *input, &mut report),
+            Protocol::Mp => mp::messages(&name, &mut *input, &mut report),
+        }
+    }
+
+    fn packets(
+        &self,
+        name: &str,
+        input: &mut dyn Read,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let mut record = Record::new(self.max_packet_body);
         let mut room = vec![0; PIECE];
         loop {
@@ -61,14 +87,14 @@ impl Dump {
                 Ok(0) => break,
                 Ok(len) => room.get(..len).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::file(&name, &error)),
+                Err(error) => return Err(Failure::file(name, &error)),
             };
             if let Err(stop) = record.take(piece, &mut |packet| report.packet(packet)) {
                 let kind = match stop {
                     Stop::Violation(kind) => kind,
                     Stop::Output(error) => return Err(written(&error)),
                 };
-                report.end("violation", record.packet_offset, Some(kind))?;
+                report.end("violation", record.packet_offset, Some(kind.name()))?;
                 let text = format!(
                     "{name}: {kind}, in the packet at octet {}",
                     record.packet_offset
@@ -80,7 +106,7 @@ impl Dump {
             false => report.end("clean", record.offset, None),
             true => {
                 let (kind, at) = (ViolationKind::TruncatedPacket, record.packet_offset);
-                report.end("truncated", at, Some(kind))?;
+                report.end("truncated", at, Some(kind.name()))?;
                 let text = format!("{name}: {kind}: the packet at octet {at} is not complete");
                 Err(Failure::local(text).told())
             }
@@ -343,20 +369,17 @@ impl Report {
     }
 
     /// Says how the record ended; `offset` is where.
-    fn end(&mut self, end: &str, offset: u64, kind: Option<ViolationKind>) -> Result<(), Failure> {
+    fn end(&mut self, end: &str, offset: u64, kind: Option<&str>) -> Result<(), Failure> {
         let done = match self.terminal.json {
             true => {
                 let mut object = Object::default();
                 object.text("end", end);
                 object.number("offset", offset);
-                match kind {
-                    Some(kind) => object.text("kind", kind.name()),
-                    None => object.null("kind"),
-                }
+                object.maybe("kind", kind);
                 writeln!(self.out, "{}", object.end())
             }
             false => match kind {
-                Some(kind) => writeln!(self.out, "{offset:>10}  {end}: {}", kind.name()),
+                Some(kind) => writeln!(self.out, "{offset:>10}  {end}: {kind}"),
                 None => writeln!(self.out, "{offset:>10}  {end} end"),
             },
         };

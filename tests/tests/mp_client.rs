@@ -185,6 +185,24 @@ fn ids_count_in_hexadecimal() {
     assert_eq!(events(&mut client), []);
 }
 
+/// MP-9: a client that comes back goes on counting, so that what is late for its predecessor fits
+/// nothing; the count wraps, and skips what is in use.
+#[test]
+fn a_successor_goes_on_counting() {
+    let mut config = config();
+    config.first_number = u32::MAX;
+    let mut client = signed_in(config);
+    let ids = ["ffffffff", "0"].map(|number| {
+        let id = client.open(NOW, "bob", "p").unwrap();
+        assert_eq!(says(&mut client), [format!("ConnSyn bob al:{number} p")]);
+        id
+    });
+    assert_eq!(
+        (client.next_number(), client.peer(ids[1])),
+        (1, Some(&"bob".into()))
+    );
+}
+
 /// MP-6, MP-90, MP-95, MP-112: a whole connection, from either side.
 #[test]
 fn connections_open_talk_and_close() {

@@ -8,6 +8,7 @@ mod call;
 mod demo;
 mod directory;
 mod dump;
+mod dump_mp;
 mod exec;
 mod files;
 mod managers;

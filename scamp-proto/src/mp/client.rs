@@ -219,7 +219,7 @@ impl Client {
             index: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             next_id: 0,
-            next_number: 0,
+            next_number: config.first_number,
             numbers: BTreeSet::new(),
             offered: 0,
             unread: (0, 0),
@@ -451,6 +451,11 @@ impl Client {
     /// Who is at the other end of a connection.
     pub fn peer(&self, id: ConnectionId) -> Option<&Text> {
         self.connections.get(&id).map(|connection| &connection.peer)
+    }
+
+    /// The number of its next connection on the wire (MP-9), for a successor under the same name.
+    pub fn next_number(&self) -> u32 {
+        self.next_number
     }
 
     /// How many connections there are, with those of which not everything was read.

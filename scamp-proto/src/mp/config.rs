@@ -104,6 +104,12 @@ pub struct ClientConfig {
     pub max_offered: usize,
     /// Connections, offers included (HD-48).
     pub max_connections: usize,
+    /// The number of the first connection (MP-9: 0).
+    ///
+    /// A client that comes back under its name should go on where it
+    /// [left off](super::Client::next_number): what others sent before they knew that it had left
+    /// would otherwise fit its new connections.
+    pub first_number: u32,
 }
 
 impl ClientConfig {
@@ -121,6 +127,7 @@ impl ClientConfig {
             on_full: OnFull::Pause,
             max_offered: limits::MP_OFFERED,
             max_connections: limits::MP_CONNECTIONS,
+            first_number: 0,
         }
     }
 }

@@ -136,6 +136,23 @@ impl Decoder {
         }
     }
 
+    /// How many octets were taken off the stream so far.
+    pub fn offset(&self) -> u64 {
+        match &self.0 {
+            Kind::Json(decoder) => decoder.offset(),
+            Kind::Gob(decoder) => decoder.offset(),
+        }
+    }
+
+    /// Where in the stream the last message began, or what is not complete, or is malformed; a gob
+    /// definition is not part of a message.
+    pub fn message_offset(&self) -> u64 {
+        match &self.0 {
+            Kind::Json(decoder) => decoder.begin(),
+            Kind::Gob(decoder) => decoder.begin(),
+        }
+    }
+
     /// What it speaks.
     pub fn encoding(&self) -> Encoding {
         match &self.0 {

@@ -29,6 +29,19 @@ pub enum DecodeError {
     TlsOnPlainPort,
 }
 
+impl DecodeError {
+    /// The variant's name, for machines that read reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "Malformed",
+            Self::TooLarge(_) => "TooLarge",
+            Self::Truncated => "Truncated",
+            Self::UnknownFormat => "UnknownFormat",
+            Self::TlsOnPlainPort => "TlsOnPlainPort",
+        }
+    }
+}
+
 /// Why a client's stream ended.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]

@@ -96,6 +96,9 @@ pub(super) struct Decoder {
     /// What has arrived of it.
     partial: Vec<u8>,
     types: Types,
+    /// How many octets were taken, and where among them the last block began.
+    offset: u64,
+    begin: u64,
 }
 
 impl Decoder {
@@ -107,7 +110,19 @@ impl Decoder {
             block: None,
             partial: Vec::new(),
             types: Types::default(),
+            offset: 0,
+            begin: 0,
         }
+    }
+
+    /// Where the last block began.
+    pub(super) fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// How many octets were taken.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     pub(super) fn is_between(&self) -> bool {
@@ -120,11 +135,13 @@ impl Decoder {
             let message = if self.partial.is_empty() && input.len() >= missing {
                 let (block, rest) = input.split_at(missing);
                 *input = rest;
+                self.offset += missing as u64;
                 self.block = None;
                 self.block(block, None)?
             } else {
                 let (piece, rest) = input.split_at(missing.min(input.len()));
                 *input = rest;
+                self.offset += piece.len() as u64;
                 // As it arrives, and no more than will be needed (MP-39).
                 let room = (self.partial.len() * 2).max(piece.len()).min(missing);
                 if self.partial.capacity() - self.partial.len() < piece.len() {
@@ -153,6 +170,10 @@ impl Decoder {
         }
         while let Some((&octet, rest)) = input.split_first() {
             *input = rest;
+            if self.prefix.is_empty() {
+                self.begin = self.offset;
+            }
+            self.offset += 1;
             self.prefix.push(octet);
             let first = self.prefix.first().copied().unwrap_or_default();
             if self.prefix.len() < 1 + following(first)? {

@@ -74,6 +74,9 @@ pub(super) struct Decoder {
     /// Brackets that are open.
     depth: usize,
     place: Place,
+    /// How many octets were taken, and where among them the last value began.
+    offset: u64,
+    begin: u64,
 }
 
 /// Where in a value the next octet stands.
@@ -93,7 +96,19 @@ impl Decoder {
             partial: Vec::new(),
             depth: 0,
             place: Place::Outside,
+            offset: 0,
+            begin: 0,
         }
+    }
+
+    /// Where the last value began.
+    pub(super) fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// How many octets were taken.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     pub(super) fn is_between(&self) -> bool {
@@ -104,6 +119,8 @@ impl Decoder {
         if self.depth == 0 {
             let blank = input.iter().take_while(|octet| is_space(**octet)).count();
             *input = input.split_at(blank).1;
+            self.offset += blank as u64;
+            self.begin = self.offset;
             match input.first() {
                 None => return Ok(None),
                 Some(b'{') => {}
@@ -117,6 +134,7 @@ impl Decoder {
         let is_beyond = end.is_none() && window.len() < input.len();
         let (piece, rest) = input.split_at(end.unwrap_or(window.len()));
         *input = rest;
+        self.offset += piece.len() as u64;
         if is_beyond {
             return Err(DecodeError::TooLarge(self.frame_limit));
         }

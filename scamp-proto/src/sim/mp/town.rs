@@ -205,6 +205,8 @@ impl Town {
         };
         let mut config = ClientConfig::new(encoding);
         (config.send_queue, config.receive_buffer) = (64 << 10, 64 << 10);
+        // So that what was meant for its predecessor is not taken for its own.
+        config.first_number = self.talks.len() as u32;
         if self.rng.chance(1, 10) {
             config.on_full = OnFull::CloseConnection;
         }
@@ -247,23 +249,23 @@ impl Town {
             return;
         }
         match self.rng.below(100) {
-            0..20 => self.open(at),
-            20..80 => self.send(at),
-            80..88 => self.close(at),
-            88..91 => {
+            0..10 => self.open(at),
+            10..88 => self.send(at),
+            88..92 => self.close(at),
+            92..95 => {
                 let pause = Duration::from_millis(self.rng.below(60_000));
                 self.lives[at].lazy_until = now + pause;
             }
-            91..94 => {
+            95..97 => {
                 let pause = Duration::from_millis(self.rng.below(120_000));
                 self.lives[at].stuck_until = now + pause;
             }
-            94..96 => {
+            97 => {
                 // Another one under its name.
                 let name = self.lives[at].name;
                 self.begin(name);
             }
-            96..98 => {
+            98 => {
                 self.lives[at].client.shutdown(now);
                 self.listen(at);
             }
