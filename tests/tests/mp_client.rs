@@ -77,6 +77,12 @@ fn says(client: &mut Client) -> Vec<String> {
     said
 }
 
+/// Something done to a client.
+type Act = fn(&mut Client);
+
+/// The event about a connection.
+type Tell = Box<dyn FnOnce(ConnectionId) -> Event>;
+
 fn events(client: &mut Client) -> Vec<Event> {
     std::iter::from_fn(|| client.poll_event()).collect()
 }
@@ -250,7 +256,7 @@ fn connections_open_talk_and_close() {
 fn every_message_in_every_state() {
     let fails = |why| move |id| Event::OpenFailed { id, why };
     let closes = |why| move |id| Event::Closed { id, why };
-    type Told = Option<Box<dyn FnOnce(ConnectionId) -> Event>>;
+    type Told = Option<Tell>;
     let cases: [(&str, &str, Told, &str); 22] = [
         (
             "Opening",
@@ -733,7 +739,7 @@ fn a_departed_client_takes_its_connections() {
 /// once; what had arrived can still be read.
 #[test]
 fn the_end_is_told_to_all() {
-    let ends: [(fn(&mut Client), Reason); 4] = [
+    let ends: [(Act, Reason); 4] = [
         (|client| client.receive_end(NOW, End::Eof), Reason::Eof),
         (
             |client| client.receive_end(NOW, End::io("reset")),

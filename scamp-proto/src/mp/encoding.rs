@@ -337,7 +337,8 @@ impl<T> Queue<T> {
     pub(super) fn pop(&mut self) -> Option<(T, usize)> {
         let (item, cost) = self.items.pop_front()?;
         self.cost -= cost;
-        if self.items.is_empty() && self.items.capacity() > IDLE {
+        // An idle stream owns no memory.
+        if self.items.is_empty() {
             self.items = VecDeque::new();
         }
         Some((item, cost))
@@ -361,9 +362,6 @@ impl<T> Queue<T> {
         *self = Self::default();
     }
 }
-
-/// Places an empty queue keeps.
-const IDLE: usize = 8;
 
 /// The four fields as a decoder finds them, in its input where they can be.
 #[derive(Debug, Default)]

@@ -171,7 +171,7 @@ impl Session {
             Some(next) => next,
             None => Up::Gone(self.gone.take()?),
         };
-        if self.inbound.is_empty() && self.inbound.capacity() > 4 {
+        if self.inbound.is_empty() {
             self.inbound = VecDeque::new();
         }
         Some(ToRouter(next))
