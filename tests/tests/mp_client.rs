@@ -634,6 +634,8 @@ fn octets_are_written_in_messages() {
     let mut data = Bytes::from(vec![b'x'; 100_000]);
     assert_eq!(client.write(id, &mut data), Ok(65_536));
     assert_eq!(client.write(id, &mut data), Ok(34_464));
+    // Nothing is no message.
+    assert_eq!(client.write(id, &mut data), Ok(0));
     assert_eq!((data.len(), says(&mut client).len()), (0, 2));
 }
 
@@ -806,6 +808,20 @@ fn closing_the_client_flushes() {
     client.shutdown(NOW);
     assert_eq!(client.poll_timeout(), Some(at(1.0)));
     client.handle_timeout(at(1.0));
+    assert!(client.is_drained());
+    assert_eq!(says(&mut client), [""; 0]);
+}
+
+/// MP-80, MP-83: a client that is closed before it is signed in says nothing more.
+#[test]
+fn closing_before_signing_in() {
+    let mut client = new(config());
+    let id = client.open(NOW, "bob", "p").unwrap();
+    says(&mut client);
+    client.shutdown(NOW);
+    let why = OpenError::ClientClosed;
+    let expected = [Event::OpenFailed { id, why }, Event::Ended(Reason::Local)];
+    assert_eq!(events(&mut client), expected);
     assert!(client.is_drained());
     assert_eq!(says(&mut client), [""; 0]);
 }

@@ -581,6 +581,18 @@ fn a_name_is_not_taken_without_its_secret() {
     assert_eq!(hears(&mut hall, bob), []);
 }
 
+/// A secret is for the application, and in no log.
+#[test]
+fn secrets_are_not_shown() {
+    let mut hall = hall();
+    join(&mut hall, "al");
+    let shown = format!("{:?}", hall.events);
+    assert!(
+        shown.contains("Verify") && !shown.contains("\"secret\""),
+        "{shown}"
+    );
+}
+
 /// MP-70, MP-120: a server may keep the older one instead.
 #[test]
 fn a_taken_name_may_be_refused() {

@@ -344,6 +344,9 @@ impl Client {
     ///
     /// As [`send`](Self::send); `data` is then left as it was.
     pub fn write(&mut self, id: ConnectionId, data: &mut Bytes) -> Result<usize, SendError> {
+        if data.is_empty() {
+            return Ok(0);
+        }
         let len = data.len().min(WRITE).min(self.config.max_message);
         self.send(id, data.slice(..len))?;
         data.advance(len);
@@ -422,10 +425,15 @@ impl Client {
 
     /// Ends the client: what is queued may still leave for a moment (MP-83).
     pub fn shutdown(&mut self, now: Instant) {
-        if let State::SigningIn { .. } | State::Open = self.state {
-            self.end(Reason::Local);
-            let until = now + self.config.linger;
-            self.state = State::Closing { until };
+        match self.state {
+            State::Open => {
+                self.end(Reason::Local);
+                let until = now + self.config.linger;
+                self.state = State::Closing { until };
+            }
+            // What waits for the server's answer will not have it (MP-80).
+            State::SigningIn { .. } => self.fail(Reason::Local),
+            State::Closing { .. } | State::Closed => {}
         }
     }
 

@@ -390,6 +390,29 @@ impl fmt::Debug for Data {
     }
 }
 
+/// What a client knows and others should not: it is not shown in logs.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret(Data);
+
+impl Secret {
+    /// The octets; none if the client sent none.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.to_bytes()
+    }
+}
+
+impl From<Data> for Secret {
+    fn from(data: Data) -> Self {
+        Self(data)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// Base64 as we would write it ourselves: standard alphabet, padded, no bit left over (MP-10).
 #[derive(Clone)]
 pub struct Base64(Bytes);

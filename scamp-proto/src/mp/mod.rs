@@ -149,6 +149,6 @@ pub use self::client::{Client, ConnectionId, Event, Read, ReadInto};
 pub use self::config::{ClientConfig, DuplicateName, OnFull, ServerConfig, SlowClient};
 pub use self::encoding::{DecodeLimits, Decoder, Encoder, Encoding};
 pub use self::error::{CloseReason, DecodeError, OpenError, Reason, Refusal, SendError};
-pub use self::message::{Base64, ClientName, Data, Message, Meta, Text};
+pub use self::message::{Base64, ClientName, Data, Message, Meta, Secret, Text};
 pub use self::router::{Router, RouterEvent, SessionId};
 pub use self::session::{Session, ToRouter, ToSession};

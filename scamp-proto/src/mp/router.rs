@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::config::{DuplicateName, ServerConfig, SlowClient};
 use super::encoding::Notice;
 use super::error::{Reason, Refusal};
-use super::message::{ClientName, Data, Message, Meta, Text};
+use super::message::{ClientName, Message, Meta, Secret, Text};
 use super::session::{Down, ToRouter, ToSession, Up};
 use crate::Instant;
 use crate::limits::{MP_FAILURES, MP_MESSAGE_COST, SOURCES};
@@ -68,7 +68,7 @@ pub enum RouterEvent {
         /// What the client calls itself.
         name: ClientName,
         /// What it knows.
-        secret: Data,
+        secret: Secret,
     },
     /// A client is signed in.
     Joined {
@@ -307,7 +307,7 @@ impl Router {
         self.out.push_back((session, ToSession(what)));
     }
 
-    fn sign_in(&mut self, now: Instant, session: SessionId, name: ClientName, secret: Data) {
+    fn sign_in(&mut self, now: Instant, session: SessionId, name: ClientName, secret: Secret) {
         let has_failed = self.has_failed(now, session);
         let Some(seat) = self.seats.get_mut(&session) else {
             return;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::config::ServerConfig;
 use super::encoding::{Decoder, Encoder, Encoding, Notice, Queue};
 use super::error::{DecodeError, Reason, Refusal};
-use super::message::{ClientName, Data, Message, Meta, Text};
+use super::message::{ClientName, Data, Message, Meta, Secret, Text};
 use crate::limits::{MP_BEFORE, MP_CONNECTION_ID, MP_FIRST, TURN};
 use crate::{Duplex, End, Instant, Outbox};
 
@@ -102,7 +102,7 @@ pub struct ToRouter(pub(super) Up);
 pub(super) enum Up {
     SignIn {
         name: ClientName,
-        secret: Data,
+        secret: Secret,
     },
     Message(Message),
     /// So much of what was queued has left.
@@ -311,7 +311,7 @@ impl Session {
             None => self.refuse(now, &Refusal::InvalidName),
             Some(name) => {
                 self.state = State::Verifying { until };
-                let secret = message.data;
+                let secret = Secret::from(message.data);
                 self.inbound.push_back(Up::SignIn { name, secret });
             }
         }

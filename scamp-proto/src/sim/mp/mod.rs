@@ -9,11 +9,13 @@ use core::net::IpAddr;
 
 pub use self::town::{Report, Town};
 
-use crate::mp::{ClientName, Data, Refusal, Router, RouterEvent, ServerConfig, Session, SessionId};
+use crate::mp::{
+    ClientName, Refusal, Router, RouterEvent, Secret, ServerConfig, Session, SessionId,
+};
 use crate::{Duplex, End, Instant, Outbox};
 
 /// Whether this name and secret are let in, or `None` to say so later.
-pub type Verify = fn(&ClientName, &Data) -> Option<Result<(), Refusal>>;
+pub type Verify = fn(&ClientName, &Secret) -> Option<Result<(), Refusal>>;
 
 /// A router with its sessions: a server in one thread, and the model of one.
 ///
