@@ -103,7 +103,7 @@ impl<R: Runtime> Service<R> {
     ///
     /// A service that is announced first says that it leaves, and serves for `service.shutdown_grace`
     /// more. Then it stops listening, refuses new requests, and waits for those in progress for at
-    /// most [`Limits::shutdown_drain`]; what is left of replies ends with TXERR `service shutting
+    /// most [`Limits::shutdown_drain`](crate::Limits::shutdown_drain); what is left of replies ends with TXERR `service shutting
     /// down` (V-12). If its future is dropped instead, connections close at once.
     pub async fn run(self) {
         let Self {

@@ -92,7 +92,7 @@ impl Core {
 }
 
 impl<R> ServiceHandle<R> {
-    /// Ends [`Service::run`] in good order; a second call does not wait for requests in progress, and
+    /// Ends [`Service::run`](crate::Service::run) in good order; a second call does not wait for requests in progress, and
     /// a third not for the last announcements.
     pub fn shutdown(&self) {
         if !self.core.listens {

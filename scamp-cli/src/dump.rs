@@ -4,6 +4,7 @@
 //! its length does not matter, and judged as its receiver would judge it, as far as one direction
 //! proves anything: what an ACK may say depends on the other one, so no ACK is called wrong.
 
+mod mp;
 mod waddell;
 
 use std::collections::BTreeSet;
@@ -26,23 +27,25 @@ use crate::terminal::{FIELD, Terminal, outside, outside_octets, written};
 pub(crate) struct Dump {
     /// The record: what one end sent, without TLS; `-` is standard input
     file: PathBuf,
-    /// What the record holds
-    #[arg(long, value_enum, default_value_t = Protocol::Scamp)]
-    protocol: Protocol,
     /// Accept packet bodies up to this many octets, at most 16777216
     #[arg(long, value_name = "OCTETS", default_value_t = PACKET_BODY, value_parser = packet_body)]
     max_packet_body: usize,
-    /// Leave out the values of `ticket` and `identifying_token`
+    /// Leave out the values of `ticket` and `identifying_token`, and the secrets of signing in
     #[arg(long)]
     redact: bool,
+    /// What the record is a record of
+    #[arg(long, value_enum, default_value_t)]
+    protocol: Protocol,
 }
 
-/// The protocols whose records can be read.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 enum Protocol {
-    /// SCAMP packets
+    /// SCAMP's packets
+    #[default]
     Scamp,
-    /// waddell frames
+    /// MessagePasser's messages, in JSON or gob
+    Mp,
+    /// waddell's frames
     Waddell,
 }
 
@@ -63,15 +66,26 @@ impl Dump {
                 std::fs::File::open(&self.file).map_err(|error| Failure::file(&name, &error))?,
             ),
         };
-        match self.protocol {
-            Protocol::Scamp => {}
-            Protocol::Waddell => return waddell::run(&name, &mut input, terminal),
+        if self.protocol == Protocol::Waddell {
+            return waddell::run(&name, &mut input, terminal);
         }
         let mut report = Report {
             out: BufWriter::with_capacity(PIECE, io::stdout().lock()),
             terminal,
             redact: self.redact,
         };
+        match self.protocol {
+            Protocol::Mp => mp::messages(&name, &mut *input, &mut report),
+            _ => self.packets(&name, &mut *input, &mut report),
+        }
+    }
+
+    fn packets(
+        &self,
+        name: &str,
+        input: &mut dyn Read,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
         let mut record = Record::new(self.max_packet_body);
         let mut room = vec![0; PIECE];
         loop {
@@ -79,14 +93,14 @@ impl Dump {
                 Ok(0) => break,
                 Ok(len) => room.get(..len).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Failure::file(&name, &error)),
+                Err(error) => return Err(Failure::file(name, &error)),
             };
             if let Err(stop) = record.take(piece, &mut |packet| report.packet(packet)) {
                 let kind = match stop {
                     Stop::Violation(kind) => kind,
                     Stop::Output(error) => return Err(written(&error)),
                 };
-                report.end("violation", record.packet_offset, Some(kind))?;
+                report.end("violation", record.packet_offset, Some(kind.name()))?;
                 let text = format!(
                     "{name}: {kind}, in the packet at octet {}",
                     record.packet_offset
@@ -98,7 +112,7 @@ impl Dump {
             false => report.end("clean", record.offset, None),
             true => {
                 let (kind, at) = (ViolationKind::TruncatedPacket, record.packet_offset);
-                report.end("truncated", at, Some(kind))?;
+                report.end("truncated", at, Some(kind.name()))?;
                 let text = format!("{name}: {kind}: the packet at octet {at} is not complete");
                 Err(Failure::local(text).told())
             }
@@ -361,20 +375,17 @@ impl Report {
     }
 
     /// Says how the record ended; `offset` is where.
-    fn end(&mut self, end: &str, offset: u64, kind: Option<ViolationKind>) -> Result<(), Failure> {
+    fn end(&mut self, end: &str, offset: u64, kind: Option<&str>) -> Result<(), Failure> {
         let done = match self.terminal.json {
             true => {
                 let mut object = Object::default();
                 object.text("end", end);
                 object.number("offset", offset);
-                match kind {
-                    Some(kind) => object.text("kind", kind.name()),
-                    None => object.null("kind"),
-                }
+                object.maybe("kind", kind);
                 writeln!(self.out, "{}", object.end())
             }
             false => match kind {
-                Some(kind) => writeln!(self.out, "{offset:>10}  {end}: {}", kind.name()),
+                Some(kind) => writeln!(self.out, "{offset:>10}  {end}: {kind}"),
                 None => writeln!(self.out, "{offset:>10}  {end} end"),
             },
         };

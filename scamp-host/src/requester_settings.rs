@@ -19,7 +19,7 @@ use crate::setup::{SetupError, requester_config, seed, session_config};
 pub type TicketSource = Arc<dyn Fn(&Instance) -> Option<String> + Send + Sync>;
 
 /// What a face's `RequesterBuilder` keeps; its setters are written once, by
-/// [`requester_settings!`](crate::requester_settings).
+/// the macro `requester_settings!`.
 #[derive(Default)]
 pub struct RequesterSettings {
     /// How calls are seen to.

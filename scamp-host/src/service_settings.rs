@@ -15,7 +15,7 @@ use crate::setup::{SetupError, server_config, service_limits};
 use crate::ticket_keys::TicketKeyFiles;
 
 /// What a face's `ServiceBuilder` keeps besides handlers; its setters are written once, by
-/// [`service_settings!`](crate::service_settings).
+/// the macro `service_settings!`.
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     /// Certificate and key; `None` is without TLS.

@@ -49,6 +49,8 @@ pub mod error;
 #[cfg(feature = "auth")]
 mod flag;
 pub mod limits;
+#[cfg(feature = "mp")]
+pub mod mp;
 pub mod note;
 mod ordered;
 mod outbox;

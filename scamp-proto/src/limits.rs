@@ -464,3 +464,92 @@ pub const FAILURE_MINUTES: u32 = 60;
 
 /// Instances whose failures are remembered (HD-4).
 pub const FAILURE_MARKS: usize = 10_000;
+
+/// Largest payload of one MessagePasser message a server takes, in octets (HD-48), and the largest
+/// a client sends.
+pub const MP_MESSAGE: usize = 1024 * 1024;
+
+/// Largest payload of one MessagePasser message a client takes, in octets (mp.md §12: servers other
+/// than ours route more than ours).
+pub const MP_MESSAGE_MOST: usize = 16 * 1024 * 1024;
+
+/// What a message's value or block may have beside its payload, in octets (mp.md §12).
+pub const MP_FRAME: usize = 64 * 1024;
+
+/// A client's first message, with its definition, in octets (HD-48).
+pub const MP_FIRST: usize = 4096;
+
+/// What may arrive from a client before it is signed in, in octets (MP-52).
+pub const MP_BEFORE: usize = 64 * 1024;
+
+/// Messages a client keeps that arrive before it is signed in (MP-81).
+pub const MP_EARLY: usize = 64;
+
+/// Longest name of a MessagePasser client, in octets (MP-8).
+pub const MP_NAME: usize = 255;
+
+/// Longest id of a MessagePasser connection, in octets (MP-9).
+pub const MP_CONNECTION_ID: usize = 1024;
+
+/// Longest protocol name a MessagePasser connection is opened for, in octets (mp.md §12).
+pub const MP_PROTOCOL: usize = 4096;
+
+/// Brackets open at once in a JSON value (MP-12).
+pub const MP_JSON_DEPTH: usize = 64;
+
+/// Brackets open at once in a JSON value that a server takes (HD-48).
+pub const MP_SERVER_DEPTH: usize = 32;
+
+/// Values within values in a gob block (MP-34).
+pub const MP_GOB_DEPTH: usize = 32;
+
+/// Types one gob stream may define (MP-38).
+pub const MP_TYPES: usize = 64;
+
+/// Fields of one type a gob stream defines (MP-38).
+pub const MP_FIELDS: usize = 256;
+
+/// Longest name of a type or field a gob stream defines, in octets (MP-38).
+pub const MP_TYPE_NAME: usize = 255;
+
+/// All definitions of one gob stream, in octets (MP-38).
+pub const MP_DEFINITIONS: usize = 64 * 1024;
+
+/// How long signing in may take, at either end (MP-52, MP-81).
+pub const MP_AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a MessagePasser connection may take to open, and an offer to be decided (MP §6.2).
+pub const MP_OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client that takes nothing for this long while something waits for it has departed (MP-62).
+pub const MP_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long what is queued may take to leave at the end (MP-74, MP-83).
+pub const MP_LINGER: Duration = Duration::from_secs(1);
+
+/// Octets queued for a client beyond which its senders wait (MP-61).
+pub const MP_HIGH_WATER: usize = 1024 * 1024;
+
+/// Octets queued for a client below which its senders go on (MP-61).
+pub const MP_LOW_WATER: usize = 256 * 1024;
+
+/// Octets of the server's own messages queued for a client beyond the high water mark (MP-63).
+pub const MP_RESERVE: usize = 256 * 1024;
+
+/// Octets a MessagePasser client queues for sending (mp.md §12).
+pub const MP_SEND_QUEUE: usize = 1024 * 1024;
+
+/// Octets a MessagePasser client keeps for its application before it stops reading (MP-99).
+pub const MP_RECEIVE_BUFFER: usize = 1024 * 1024;
+
+/// Offers of connections an application has not decided (MP-96).
+pub const MP_OFFERED: usize = 128;
+
+/// Connections of one MessagePasser client (HD-48).
+pub const MP_CONNECTIONS: usize = 1024;
+
+/// Failed sign-ins of one address in a second (HD-48).
+pub const MP_FAILURES: u64 = 3;
+
+/// What a queued message costs beside its text and payload, in octets.
+pub const MP_MESSAGE_COST: usize = 128;

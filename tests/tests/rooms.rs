@@ -91,6 +91,7 @@ fn the_core_performs_no_io() {
         "auth",
         "config",
         "discovery",
+        "mp",
         "waddell",
     ] {
         never(&format!("scamp-proto/src/{room}"), &words);
@@ -149,6 +150,31 @@ fn rooms_know_only_those_beneath() {
             "crate::wire",
             "PacketType",
             "Packet::",
+        ],
+    );
+}
+
+/// The sister protocols stand on the floor and know nothing of SCAMP.
+#[test]
+fn sister_protocols_know_nothing_of_scamp() {
+    never(
+        "scamp-proto/src/mp",
+        &[
+            "crate::wire",
+            "crate::connection",
+            "crate::session",
+            "crate::service",
+            "crate::requester",
+            "crate::auth",
+            "crate::config",
+            "crate::discovery",
+            "crate::http",
+            "crate::waddell",
+            "crate::sim",
+            "crate::Connection",
+            "crate::Session",
+            "crate::Header",
+            "MsgNo",
         ],
     );
 }

@@ -9,7 +9,7 @@ use scamp_proto::sim::bodies;
 
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 16] = [
+const BODIES: [(&str, Body); 17] = [
     ("packet_stream", bodies::packet_stream),
     ("header", bodies::header),
     ("endpoint", bodies::endpoint),
@@ -25,6 +25,7 @@ const BODIES: [(&str, Body); 16] = [
     ("datagram", bodies::datagram),
     ("vectors", bodies::vectors),
     ("cache_file", bodies::cache_file),
+    ("mp", bodies::mp),
     ("waddell", bodies::waddell),
 ];
 
@@ -165,6 +166,28 @@ proptest! {
         bodies::table(&words);
     }
 
+    /// U-15: values that are nearly messages, in JSON.
+    #[test]
+    fn mp_json(piece in any::<u8>(), words in words(&[
+        "{", "}", "[", "]", ",", ":", " ", "\n", "{\"Meta\":", "8", "255", "256", "08", "5.0", "null", "\"",
+        "\"OtherClient\":\"al\"", "\"connectionid\":\"al:0\"", "\"Data\":\"aGk=\"", "\"Data\":\"aGl=\"",
+        "\"Data\":[1,null]", "\"x\":", "\\u00e9", "\\ud800", "\\", "\u{e9}", "{\"Meta\":0,\"Data\":\"\"}",
+    ])) {
+        bodies::mp(&[&[0, piece], &words[..]].concat());
+    }
+
+    /// U-15: blocks that are nearly messages, in gob.
+    #[test]
+    fn mp_gob(piece in any::<u8>(), blocks in prop::collection::vec(gob(), 0..8)) {
+        bodies::mp(&[&[1, piece], &blocks.concat()[..]].concat());
+    }
+
+    /// U-15, MP-139: a server, or a client, to which anything happens.
+    #[test]
+    fn mp_ends(which in 2..4_u8, octets in prop::collection::vec(any::<u8>(), 0..400)) {
+        bodies::mp(&[&[which], &octets[..]].concat());
+    }
+
     /// U-12: lines of a configuration.
     #[test]
     fn config(words in words(&[
@@ -173,6 +196,32 @@ proptest! {
     ])) {
         bodies::config(&words);
     }
+}
+
+/// A block: a definition of `Message`, one of its values, or something of the kind.
+fn gob() -> impl Strategy<Value = Vec<u8>> {
+    let definition = include_bytes!("../../fuzz/seeds/mp/gob-definition").to_vec();
+    // The first two octets say what the body does.
+    let definition = definition.get(2..).unwrap_or_default().to_vec();
+    let value = prop::collection::vec(any::<u8>(), 0..12).prop_map(|inside| {
+        let mut block = vec![inside.len() as u8 + 3, 0xff, 0x82];
+        block.extend(inside);
+        block.push(0);
+        block
+    });
+    let fields = (1..5_u8, 0..3_u8, "[a-c]{0,3}").prop_map(|(field, more, text)| {
+        let len = text.len() as u8;
+        let mut block = vec![5 + len, 0xff, 0x82, field, len];
+        block.extend(text.bytes());
+        block.push(more);
+        block
+    });
+    let any = prop::collection::vec(any::<u8>(), 0..20).prop_map(|inside| {
+        let mut block = vec![inside.len() as u8];
+        block.extend(inside);
+        block
+    });
+    prop_oneof![3 => Just(definition), 3 => value, 3 => fields, 1 => any]
 }
 
 /// Some of these words, one after the other.

@@ -119,13 +119,13 @@ fn replay(vectors: &Vectors, session: &Value, cut: u64) {
         let key = key(&step["conn"]);
         let connection = &connections[key];
         let wire = u32::try_from(key).unwrap();
-        if !received.contains_key(&key) {
+        received.entry(key).or_insert_with(|| {
             // Ids are random, so ours may as well be the recorded ones.
             let own = id(&session["ids"][step["conn"].as_str().unwrap()]);
             let joined = hall.accept(NOW, wire, || own.octets());
             assert_eq!(joined, Ok(own), "{name}: WD-9");
-            received.insert(key, Vec::new());
-        }
+            Vec::new()
+        });
         match step["dir"].as_str().unwrap() {
             "c2s" => {
                 let from = step["off"].as_u64().unwrap() as usize;
@@ -151,10 +151,10 @@ fn replay(vectors: &Vectors, session: &Value, cut: u64) {
     for (key, octets) in &received {
         let connection = &connections[*key];
         let differs = session["differs"].as_array().unwrap().iter();
-        let differs = differs
+        let mut differs = differs
             .filter(|differs| differs["connection"] == connection["label"])
             .map(|differs| &differs["s2c_frames"]);
-        let expected = match differs.last() {
+        let expected = match differs.next_back() {
             Some(list) => frames(list),
             None => file(&connection["s2c"]),
         };

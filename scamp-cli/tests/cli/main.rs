@@ -11,6 +11,7 @@ mod crashes;
 mod demo;
 mod directory;
 mod dump;
+mod dump_mp;
 mod dump_waddell;
 mod exec;
 mod files;

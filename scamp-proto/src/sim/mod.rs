@@ -35,6 +35,8 @@ pub mod bus;
 #[cfg(feature = "waddell")]
 pub mod flock;
 pub mod matrix;
+#[cfg(feature = "mp")]
+pub mod mp;
 mod oracle;
 mod pair;
 mod personality;

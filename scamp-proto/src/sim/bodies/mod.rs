@@ -1,4 +1,4 @@
-//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-12, U-14).
+//! What the fuzz targets run: functions over octets that panic when they find a fault (U-1…U-15).
 //!
 //! They are compiled by every build and run over the committed seeds as ordinary tests (HD-61).
 //!
@@ -20,6 +20,8 @@ mod config;
 mod emitter;
 mod endpoint;
 mod header;
+#[cfg(feature = "mp")]
+mod mp;
 #[cfg(all(test, feature = "discovery"))]
 mod mutants;
 mod packet_stream;
@@ -38,6 +40,8 @@ pub use self::config::config;
 pub use self::emitter::emitter;
 pub use self::endpoint::endpoint;
 pub use self::header::header;
+#[cfg(feature = "mp")]
+pub use self::mp::mp;
 pub use self::packet_stream::packet_stream;
 #[cfg(feature = "auth")]
 pub use self::ticket::{table, ticket, ticket_keys};
