@@ -516,6 +516,17 @@ fn offers_have_a_limit() {
     assert_eq!(says(&mut client), ["UnknownProto bob bob:1 "]);
 }
 
+/// MP-97, HD-4: opening and closing without end does not fill the memory.
+#[test]
+fn openings_have_a_bound() {
+    let mut client = new(config());
+    while let Ok(id) = client.open(NOW, "bob", "p") {
+        client.close(id);
+    }
+    assert_eq!(client.open(NOW, "bob", "p"), Err(OpenError::Full));
+    assert!(client.held() < 300_000, "{}", client.held());
+}
+
 /// MP-90, MP-9: what cannot be a protocol or an id is refused.
 #[test]
 fn protocols_are_text() {

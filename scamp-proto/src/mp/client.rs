@@ -236,8 +236,8 @@ impl Client {
     /// # Errors
     ///
     /// [`OpenError::SelfConnection`] (MP-94), [`OpenError::InvalidName`],
-    /// [`OpenError::ProtocolTooLong`], [`OpenError::TooMany`], and [`OpenError::ClientClosed`] when
-    /// the stream has ended.
+    /// [`OpenError::ProtocolTooLong`], [`OpenError::TooMany`], [`OpenError::Full`], and
+    /// [`OpenError::ClientClosed`] when the stream has ended.
     pub fn open(
         &mut self,
         now: Instant,
@@ -255,6 +255,10 @@ impl Client {
         }
         if self.connections.len() >= self.config.max_connections {
             return Err(OpenError::TooMany(self.config.max_connections));
+        }
+        // Who opens and closes without end would fill the queue with it.
+        if self.control >= CONTROL {
+            return Err(OpenError::Full);
         }
         let peer = ClientName::new(peer).ok_or(OpenError::InvalidName)?;
         while self.numbers.contains(&self.next_number) {

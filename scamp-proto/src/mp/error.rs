@@ -114,6 +114,9 @@ pub enum OpenError {
     /// There are too many connections; the limit.
     #[error("more than {0} connections")]
     TooMany(usize),
+    /// Too much waits to be sent.
+    #[error("too much waits to be sent")]
+    Full,
 }
 
 /// Why a connection that was open, or offered, is closed.
