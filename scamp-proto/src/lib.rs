@@ -38,6 +38,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(test)]
+mod arbitrary;
 #[cfg(feature = "auth")]
 pub mod auth;
 pub mod config;

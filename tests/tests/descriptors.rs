@@ -8,6 +8,8 @@
 #[path = "support/face.rs"]
 #[allow(dead_code, reason = "this file uses a part of it")]
 mod face;
+#[path = "support/requester.rs"]
+mod requester;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,10 +19,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use face::{Client, Face, RUNTIME, Running, bounded, identity};
+use requester::Requester;
 use scamp_blocking::scamp_host::{self, Authorized, Bus};
-use scamp_proto::auth::AuthorizedServices;
 use scamp_proto::config::Config;
-use scamp_proto::discovery::{Description, Directory, Instance, Offer};
 use scamp_proto::error::{DispatchError, Loss};
 use scamp_proto::{CallError, CloseReason, ExchangeError};
 use scamp_tls::Pin;
@@ -74,7 +75,7 @@ fn the_starving() {
     let address = std::env::var(SERVICE).unwrap();
     let files = Files::at(std::env::var(FOLDER).unwrap().as_ref());
     let (mut bus, mut services) = files.open();
-    let requester = Requester::to(face, &address);
+    let requester = Requester::to(face, &address, "Echo.whole");
     // The runtime has files of its own; connections have theirs only while they are there.
     LazyLock::force(&RUNTIME);
     let room = Hoard::all().release();
@@ -115,7 +116,7 @@ fn the_starving() {
     assert!(scamp_host::file::read(&files.cache, 1 << 20).is_err());
     let error = connect(face, &address).unwrap_err();
     assert!(error.contains("open files"), "{error}");
-    let error = requester.call().unwrap_err();
+    let error = requester.call("Echo.whole", "x").unwrap_err();
     let CallError::NotDispatched(DispatchError::NotEstablished { reason, .. }) = &error else {
         panic!("{error:?}");
     };
@@ -145,11 +146,13 @@ fn the_starving() {
     assert!(services.look(&mut |event| panic!("{event}")));
     assert!(!services.current().lists(&files.listed));
     // Failures to connect are waited out (S-34).
-    face::until("it is called again", || match requester.call() {
-        Ok(body) => body == "x",
-        Err(error) => {
-            assert!(error.is_dispatch_failure(), "{error}");
-            false
+    face::until("it is called again", || {
+        match requester.call("Echo.whole", "x") {
+            Ok(body) => body == "x",
+            Err(error) => {
+                assert!(error.is_dispatch_failure(), "{error}");
+                false
+            }
         }
     });
 }
@@ -185,46 +188,6 @@ impl Hoard {
     /// Gives them back, and says how many they were.
     fn release(self) -> usize {
         self.0.len()
-    }
-}
-
-enum Requester {
-    Blocking(scamp_blocking::Requester),
-    Tokio(scamp_tokio::Requester),
-}
-
-impl Requester {
-    /// One that knows of the service at this address.
-    fn to(face: Face, address: &str) -> Self {
-        let uri = format!("beepish+tls://{address}").parse().unwrap();
-        let mut described = Description::new("there:1", uri);
-        described.actions.push(Offer::new("Echo.whole").unwrap());
-        let instance = Instance::fixed(&described, identity().fingerprint(), None).unwrap();
-        let directory = Directory::build([instance.into()], &mut |event| panic!("{event}"));
-        let all = AuthorizedServices::allow_all();
-        match face {
-            Face::Blocking => {
-                let builder = scamp_blocking::Requester::builder().directory(directory);
-                Self::Blocking(builder.authorized(all).build().unwrap())
-            }
-            Face::Tokio => {
-                let _inside = RUNTIME.enter();
-                let builder = scamp_tokio::Requester::builder().directory(directory);
-                Self::Tokio(builder.authorized(all).build().unwrap())
-            }
-            other => panic!("{other:?} takes no part in this"),
-        }
-    }
-
-    fn call(&self) -> Result<Bytes, CallError> {
-        match self {
-            Self::Blocking(requester) => requester
-                .call_raw("Echo.whole", "x")
-                .map(|reply| reply.body),
-            Self::Tokio(requester) => RUNTIME
-                .block_on(requester.call_raw("Echo.whole", "x"))
-                .map(|reply| reply.body),
-        }
     }
 }
 

@@ -5,6 +5,8 @@
 #[path = "support/face.rs"]
 #[allow(dead_code, reason = "this file uses a part of it")]
 mod face;
+#[path = "support/requester.rs"]
+mod requester;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,11 +15,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
-use face::{Face, RUNTIME, bounded, identity, until};
+use face::{Face, RUNTIME, bounded, identity, pause, until, wait};
+use requester::Requester;
+use scamp_async::Runtime;
 use scamp_proto::CallError;
-use scamp_proto::auth::AuthorizedServices;
-use scamp_proto::discovery::{Description, Directory, Instance, Offer};
 
 #[test]
 fn blocking() {
@@ -29,6 +30,16 @@ fn tokio() {
     bounded(|| restarts(Face::Tokio));
 }
 
+#[test]
+fn async_std() {
+    bounded(|| restarts(Face::AsyncStd));
+}
+
+#[test]
+fn smol() {
+    bounded(|| restarts(Face::Smol));
+}
+
 /// F-14, HD-49, HD-51, S-30, S-33, S-34: while a service is shut down and begun again, in good order and
 /// in a hurry, each call has one outcome; none is processed twice; one that is said not to have been
 /// processed was not; and those after the restart are answered.
@@ -36,7 +47,7 @@ fn restarts(face: Face) {
     let ledger = Ledger::default();
     let mut service = Some(serve(face, "127.0.0.1:0".parse().unwrap(), &ledger));
     let address = service.as_ref().unwrap().address;
-    let requester = Requester::to(face, address);
+    let requester = Requester::to(face, &address.to_string(), "Count.once");
     let (next, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let outcomes = Mutex::new(BTreeMap::new());
     let answered = AtomicU64::new(0);
@@ -45,7 +56,7 @@ fn restarts(face: Face) {
             scope.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
                     let number = next.fetch_add(1, Ordering::SeqCst);
-                    let result = requester.call(&number.to_string());
+                    let result = requester.call("Count.once", number.to_string());
                     if let Ok(body) = &result {
                         assert_eq!(*body, number.to_string());
                         answered.fetch_add(1, Ordering::SeqCst);
@@ -129,7 +140,6 @@ impl Served {
 }
 
 fn serve(face: Face, address: SocketAddr, ledger: &Ledger) -> Served {
-    const NAP: Duration = Duration::from_millis(2);
     let ledger = ledger.clone();
     match face {
         Face::Blocking => {
@@ -152,70 +162,36 @@ fn serve(face: Face, address: SocketAddr, ledger: &Ledger) -> Served {
                 thread: thread::spawn(move || service.run()),
             }
         }
-        Face::Tokio => {
-            use scamp_tokio::{Access, Reply, Request, Service};
-            let _inside = RUNTIME.enter();
-            let service = Service::builder(identity())
-                .default_access(Access::Allow)
-                .action("Count.once", move |request: Request| {
-                    let ledger = ledger.clone();
-                    async move {
-                        ledger.note(request.bytes());
-                        tokio::time::sleep(NAP).await;
-                        Ok(Reply::new(request.bytes().clone()))
-                    }
-                })
-                .unwrap()
-                .bind(&address.to_string())
-                .unwrap();
-            let handle = service.handle();
-            Served {
-                address: service.local_addr(),
-                shutdown: Box::new(move || handle.shutdown()),
-                thread: thread::spawn(move || RUNTIME.block_on(service.run())),
-            }
-        }
-        other => panic!("{other:?} takes no part in this"),
+        Face::Tokio => serve_async::<scamp_tokio::Tokio>(address, ledger),
+        Face::AsyncStd => serve_async::<scamp_async_std::AsyncStd>(address, ledger),
+        Face::Smol => serve_async::<scamp_async_std::smol::Smol>(address, ledger),
     }
 }
 
-enum Requester {
-    Blocking(scamp_blocking::Requester),
-    Tokio(scamp_tokio::Requester),
-}
+fn serve_async<R: Runtime + Default>(address: SocketAddr, ledger: Ledger) -> Served {
+    use scamp_async::{Access, Reply, Request, Service};
 
-impl Requester {
-    /// One that knows of the service at this address, and of no other.
-    fn to(face: Face, address: SocketAddr) -> Self {
-        let uri = format!("beepish+tls://{address}").parse().unwrap();
-        let mut described = Description::new("there:1", uri);
-        described.actions.push(Offer::new("Count.once").unwrap());
-        let instance = Instance::fixed(&described, identity().fingerprint(), None).unwrap();
-        let directory = Directory::build([instance.into()], &mut |event| panic!("{event}"));
-        let all = AuthorizedServices::allow_all();
-        match face {
-            Face::Blocking => {
-                let builder = scamp_blocking::Requester::builder().directory(directory);
-                Self::Blocking(builder.authorized(all).build().unwrap())
+    let _inside = RUNTIME.enter();
+    let service = Service::<R>::builder(identity())
+        .default_access(Access::Allow)
+        .action("Count.once", move |request: Request| {
+            let ledger = ledger.clone();
+            async move {
+                ledger.note(request.bytes());
+                pause::<R>(NAP).await;
+                Ok(Reply::new(request.bytes().clone()))
             }
-            Face::Tokio => {
-                let _inside = RUNTIME.enter();
-                let builder = scamp_tokio::Requester::builder().directory(directory);
-                Self::Tokio(builder.authorized(all).build().unwrap())
-            }
-            other => panic!("{other:?} takes no part in this"),
-        }
-    }
-
-    fn call(&self, body: &str) -> Result<Bytes, CallError> {
-        let body = body.to_owned();
-        match self {
-            Self::Blocking(requester) => requester
-                .call_raw("Count.once", body)
-                .map(|reply| reply.body),
-            Self::Tokio(requester) => RUNTIME
-                .block_on(requester.call_raw("Count.once", body))
-                .map(|reply| reply.body),
-        }
+        })
+        .unwrap()
+        .bind(&address.to_string())
+        .unwrap();
+    let handle = service.handle();
+    Served {
+        address: service.local_addr(),
+        shutdown: Box::new(move || handle.shutdown()),
+        thread: thread::spawn(move || wait(service.run())),
     }
 }
+
+/// How long a handler takes.
+const NAP: Duration = Duration::from_millis(2);

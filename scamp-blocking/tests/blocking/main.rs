@@ -1,7 +1,6 @@
 //! Clients and services over real sockets, in one process.
 #![allow(clippy::unwrap_used)]
 
-mod access;
 mod counting;
 mod echo;
 mod faults;

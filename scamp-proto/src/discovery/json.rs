@@ -514,27 +514,10 @@ mod tests {
         }
     }
 
-    fn json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>().prop_map(Into::into),
-            ".{0,8}".prop_map(|text: String| text.into()),
-        ];
-        leaf.prop_recursive(5, 40, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
-                prop::collection::btree_map(".{0,5}", inner, 0..6)
-                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
-            ]
-        })
-    }
-
     proptest! {
         /// The cursor takes what serde_json takes, whole and damaged.
         #[test]
-        fn same_language_as_serde_json(value in json(), at in any::<prop::sample::Index>(), octet in any::<u8>()) {
+        fn same_language_as_serde_json(value in crate::arbitrary::json(), at in any::<prop::sample::Index>(), octet in any::<u8>()) {
             let whole = value.to_string();
             let mut cursor = Cursor::new(&whole);
             prop_assert_eq!(cursor.skip().and_then(|()| cursor.end()), Ok(()));

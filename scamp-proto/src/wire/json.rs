@@ -386,7 +386,7 @@ impl<'a> Scanner<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::{String, ToString};
+    use alloc::string::ToString;
     use proptest::prelude::*;
 
     fn is_object(text: &str) -> bool {
@@ -453,27 +453,10 @@ mod tests {
         }
     }
 
-    fn json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>().prop_map(Into::into),
-            ".{0,8}".prop_map(|text: String| text.into()),
-        ];
-        leaf.prop_recursive(5, 40, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
-                prop::collection::btree_map(".{0,5}", inner, 0..6)
-                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
-            ]
-        })
-    }
-
     proptest! {
         /// The scanner and serde_json accept the same texts, whole and damaged.
         #[test]
-        fn same_language_as_serde_json(value in json(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn same_language_as_serde_json(value in crate::arbitrary::json(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let whole = value.to_string();
             prop_assert!(is_value(&whole));
             prop_assert_eq!(is_object(&whole), value.is_object());

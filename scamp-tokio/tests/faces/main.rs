@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod access;
 mod cancel;
 mod deadlines;
 mod echo;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use scamp_proto::connection::{AckPolicy, Stats};
 use scamp_proto::service::ServiceNote;
 use scamp_proto::session::{Change, RequestOptions};
-use scamp_proto::wire::RemoteError;
+use scamp_proto::wire::{RemoteError, RequestHead};
 use scamp_proto::{BodyError, CallError, CloseReason, Header, Rng, SendError};
 use scamp_tls::{Fingerprint, Identity, Pin, TlsVersion};
 use tokio::runtime::Runtime;
@@ -68,7 +68,11 @@ impl Client {
     }
 
     /// Whole bodies both ways.
-    pub(crate) fn call(&self, action: &str, body: impl Into<Bytes>) -> Result<Bytes, CallError> {
+    pub(crate) fn call<'a>(
+        &self,
+        action: impl Into<RequestHead<'a>>,
+        body: impl Into<Bytes>,
+    ) -> Result<Bytes, CallError> {
         each!(self, Self:
             client => client.call(action, body).map(|reply| reply.body),
             client => wait(client.call(action, body)).map(|reply| reply.body))
@@ -434,7 +438,7 @@ fn async_actions<R: scamp_async::Runtime + Default>(gate: Gate) -> scamp_async::
 }
 
 /// Lets time pass on the clock of a runtime.
-async fn pause<R: scamp_async::Runtime + Default>(time: Duration) {
+pub(crate) async fn pause<R: scamp_async::Runtime + Default>(time: Duration) {
     use scamp_async::Timer;
 
     let runtime = R::default();
