@@ -46,9 +46,9 @@
 //! use async_std::prelude::*;
 //! use scamp_async_std::{Client, RequestOptions};
 //!
-//! async fn upload(client: &Client, file: async_std::fs::File) -> Result<String, Box<dyn std::error::Error>> {
+//! async fn upload(client: &Client, mut file: async_std::fs::File) -> Result<String, Box<dyn std::error::Error>> {
 //!     let (mut body, reply) = client.request("Files.store", &RequestOptions::default()).await?;
-//!     io::copy(file, &mut body).await?;
+//!     io::copy(&mut file, &mut body).await?;
 //!     body.finish().await?;
 //!     let mut reply = reply.wait().await?;
 //!     if let Some(error) = reply.error() {
