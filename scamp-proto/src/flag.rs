@@ -15,13 +15,6 @@ pub(crate) fn time_limit(flag: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds)).filter(|limit| *limit <= FLAG_TIMEOUT_MOST)
 }
 
-/// The time limit that counts among several flags: the last valid one (S-21).
-pub(crate) fn last_time_limit<'a>(
-    flags: impl DoubleEndedIterator<Item = &'a str>,
-) -> Option<Duration> {
-    flags.rev().find_map(time_limit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,21 +45,6 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(time_limit(flag), seconds.map(Duration::from_secs), "{flag}");
-        }
-    }
-
-    /// S-21: the last valid one counts, wherever others are.
-    #[test]
-    fn the_last_valid_one_counts() {
-        for (list, seconds) in [
-            ("t5,t70", Some(70)),
-            ("t70,t5", Some(5)),
-            ("t0,t5,read,t86401,t99999999999999999999,t", Some(5)),
-            ("t0", None),
-            ("read", None),
-        ] {
-            let limit = last_time_limit(list.split(','));
-            assert_eq!(limit, seconds.map(Duration::from_secs), "{list}");
         }
     }
 }

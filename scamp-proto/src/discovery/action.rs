@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::body::Span;
-use crate::flag::last_time_limit;
+use crate::flag::time_limit;
 
 /// An action as a service announces it.
 #[derive(Clone, Copy)]
@@ -97,7 +97,7 @@ impl<'a> Flags<'a> {
 
     /// The time limit `tN`, N in seconds: of several the last valid one, from 1 to 86 400 (S-21).
     pub fn timeout(&self) -> Option<Duration> {
-        last_time_limit(self.iter())
+        self.iter().rev().find_map(time_limit)
     }
 
     /// The aliases it is found by, too: `_create`, `_read`, `_update`, `_destroy` (D-19).
