@@ -335,7 +335,7 @@ fn cancelling_a_reply() {
     assert_eq!(client.outstanding(), 0);
 }
 
-/// S-15, F-23, F-24: replies nobody waits for are noted, drained and acknowledged.
+/// S-15, F-23, F-24, N-3, N-4: replies nobody waits for are noted, drained and acknowledged.
 #[test]
 fn unexpected_replies() {
     let mut client = session(Side::Client);

@@ -229,7 +229,7 @@ fn turns_are_bounded() {
     assert!(pair.is_empty());
 }
 
-/// F-8: a stream that fails while it is written to is lost, and every exchange learns of it once.
+/// F-8, N-5: a stream that fails while it is written to is lost, and every exchange learns of it once.
 #[test]
 fn a_lost_stream_ends_all() {
     let sim = Sim::default();

@@ -72,7 +72,7 @@ fn one_panic_among_a_hundred() {
     });
 }
 
-/// HD-76: a slow handler delays no other request.
+/// HD-76, N-9, N-33: a slow handler delays no other request.
 #[test]
 fn a_slow_handler_delays_nobody() {
     bounded(|| {

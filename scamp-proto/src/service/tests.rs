@@ -324,7 +324,7 @@ fn fine(text: &str) -> Result<String, (String, String)> {
     Ok(text.into())
 }
 
-/// T-9.1, T-9.5: an unknown action is told as such; one that nothing is said about is refused, or
+/// T-9.1, T-9.5, N-23: an unknown action is told as such; one that nothing is said about is refused, or
 /// served if the code says so.
 #[test]
 fn default_access() {

@@ -77,7 +77,7 @@ fn a_life(face: &impl Face, number: u8) {
 
 on_every_face!(a_life: 1);
 
-/// L-3, D-45, F-51: where an announced address answers with another certificate, nothing is sent to it.
+/// L-3, D-45, F-51, N-11, N-37: where an announced address answers with another certificate, nothing is sent to it.
 #[test]
 fn an_impostor_is_not_asked() {
     use scamp_blocking::scamp_proto::auth::AuthorizedServices;

@@ -192,7 +192,7 @@ fn extreme_times() {
     assert_eq!(eternal.check_time(i64::MAX - 1, Duration::ZERO), Ok(()));
 }
 
-/// T-5: length, form, signature, version, fields, time; the first fault is the one told.
+/// T-5, N-45: length, form, signature, version, fields, time; the first fault is the one told.
 #[test]
 fn the_order_of_judgement() {
     let nobody = Nobody::default();
