@@ -40,7 +40,7 @@ pub struct ServiceHouse<H, L> {
     /// Tickets and the table. Its lock is taken last, and nothing is waited for under it.
     guard: Mutex<Guard>,
     is_tabled: bool,
-    /// What is published. Its lock is taken before that of any connection.
+    /// What is published. A face takes its lock either always before a connection's, or always after.
     board: Mutex<Board>,
     /// Requests in handlers.
     active: AtomicUsize,
@@ -116,7 +116,7 @@ impl<H: Clone, L: Clone> ServiceHouse<H, L> {
         })
     }
 
-    /// Uses the board, before which no connection may be locked.
+    /// Uses the board, under its lock.
     pub fn with_board<T>(&self, command: impl FnOnce(&mut Board) -> T) -> T {
         command(&mut lock(&self.board))
     }

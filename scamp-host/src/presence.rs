@@ -39,7 +39,8 @@ pub struct Site {
     resign: Resign,
     running: Option<PathBuf>,
     grace: Duration,
-    ticket_keys: Option<TicketKeyFiles>,
+    /// Looked at once a second while the service is announced; see [`Presence::on_ticket_keys`].
+    pub(crate) watched_keys: Option<TicketKeyFiles>,
 }
 
 impl Site {
@@ -77,7 +78,7 @@ impl Site {
                 .service_running_service_file_dir_path()
                 .map(PathBuf::from),
             grace: config.service_shutdown_grace()?,
-            ticket_keys: None,
+            watched_keys: None,
             name,
         })
     }
@@ -90,12 +91,6 @@ impl Site {
     /// Its certificate and key.
     pub fn identity(&self) -> &Identity {
         &self.identity
-    }
-
-    /// Has these files looked at once a second while the service is announced; see
-    /// [`Presence::on_ticket_keys`].
-    pub fn watch_ticket_keys(&mut self, files: TicketKeyFiles) {
-        self.ticket_keys = Some(files);
     }
 
     /// Listens on all of the service's addresses (C-10, V-2), and prepares to announce these actions.
@@ -165,7 +160,7 @@ impl Site {
             identity,
             running: self.running,
             grace: self.grace,
-            ticket_keys: Mutex::new(self.ticket_keys),
+            ticket_keys: Mutex::new(self.watched_keys),
         };
         Ok((listeners, presence))
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use scamp_proto::auth::TableState;
+use scamp_proto::auth::{TableState, TicketKeys};
 use scamp_proto::config::Config;
 use scamp_proto::service::{ActionError, Actions, Guard, Limits, Name};
 use scamp_proto::session::{self, Side};
@@ -83,7 +83,7 @@ impl ServiceSettings {
         if let Some(keys) = keys {
             settings.guard.set_keys(keys);
         }
-        site.watch_ticket_keys(key_files);
+        site.watched_keys = Some(key_files);
         let table = TableState::remote(config.auth_table_grace()?);
         settings.remote_table = match config.auth_table_all_sectors()? {
             true => table.all_sectors(),
@@ -91,6 +91,14 @@ impl ServiceSettings {
         };
         settings.site = Some(site);
         Ok(settings)
+    }
+
+    /// Verifies tickets with these keys, and not with those of the configuration.
+    pub fn set_ticket_keys(&mut self, keys: TicketKeys) {
+        self.guard.set_keys(keys);
+        if let Some(site) = &mut self.site {
+            site.watched_keys = None;
+        }
     }
 
     /// Adds the actions that are built in (V-8). Who registered one of that name has it so.
@@ -143,9 +151,10 @@ macro_rules! service_settings {
     () => {
         /// Sets the keys that tickets are verified with; without any, no ticket is valid.
         ///
-        /// Keys that came from the configuration are read again when their files change (T-6).
+        /// They take the place of those of the configuration, whose files are then not looked at any
+        /// more (T-6).
         pub fn tickets(mut self, keys: scamp_proto::auth::TicketKeys) -> Self {
-            self.settings.guard.set_keys(keys);
+            self.settings.set_ticket_keys(keys);
             self
         }
 
@@ -217,4 +226,38 @@ macro_rules! service_settings {
             self
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const CERTIFICATE: &str = include_str!("../../scamp-tls/tests/data/rsa2048.crt");
+    const KEY: &str = include_str!("../../scamp-tls/tests/data/rsa2048.key");
+
+    /// T-6: the files of the configuration's keys are watched, unless the program has keys of its own.
+    #[test]
+    fn keys_of_the_program_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name).display().to_string();
+        fs::write(path("crt"), CERTIFICATE).unwrap();
+        fs::write(path("key"), KEY).unwrap();
+        let text = format!(
+            "bus.address=127.0.0.1\nauth.ticket_verify_key={}\nx.soa_key={}\nx.soa_cert={}\n",
+            path("crt"),
+            path("key"),
+            path("crt"),
+        );
+        let (config, _) = Config::parse("test.conf", text.as_bytes());
+        let mut settings = ServiceSettings::from_config(&config, "x", 100).unwrap();
+        let watches = |settings: &ServiceSettings| {
+            let site = settings.site.as_ref();
+            site.is_some_and(|site| site.watched_keys.is_some())
+        };
+        assert!(watches(&settings));
+        settings.set_ticket_keys(TicketKeys::from_pem(CERTIFICATE).unwrap());
+        assert!(!watches(&settings));
+    }
 }
