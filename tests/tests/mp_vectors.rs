@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/cuts.rs"]
+mod cuts;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -11,9 +14,11 @@ use scamp_proto::mp::{
     SessionId, Text,
 };
 use scamp_proto::sim::mp::Hall;
-use scamp_proto::{Duplex, End, Instant, Outbox, Rng};
+use scamp_proto::{Duplex, End, Instant, Outbox};
 use scamp_tests::vectors::{Vectors, decode_base64};
 use serde_json::Value;
+
+use cuts::cuts;
 
 /// MP-12, MP-20…MP-36: every input gives what the specification says, however it is cut.
 #[test]
@@ -271,29 +276,6 @@ fn decode(encoding: Encoding, input: &[u8], cut: &[Range<usize>]) -> (Vec<Messag
         "need_more"
     };
     (messages, end)
-}
-
-/// The stream whole; in octets, or in thousands of them if it is long; and thrice at random.
-fn cuts(len: usize) -> Vec<Vec<Range<usize>>> {
-    let step = if len <= 64 << 10 { 1 } else { 1000 };
-    let even = (0..len).step_by(step);
-    let mut all = vec![
-        vec![0..len],
-        even.map(|at| at..len.min(at + step)).collect(),
-    ];
-    for seed in 0..3 {
-        let mut rng = Rng::new(seed);
-        let mut cut = Vec::new();
-        let mut at = 0;
-        while at < len {
-            let most = 1 << rng.below(14);
-            let next = len.min(at + 1 + rng.below(most) as usize);
-            cut.push(at..next);
-            at = next;
-        }
-        all.push(cut);
-    }
-    all
 }
 
 /// A message with what its data must be: the octets, or their length.

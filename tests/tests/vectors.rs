@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/cuts.rs"]
+mod cuts;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -10,13 +13,13 @@ use scamp_proto::session::{
     Config, Event, ExchangeId, Read, RecvId, RequestOptions, SendId, Session, Side,
 };
 use scamp_proto::wire::{ReplyHead, RequestHead};
-use scamp_proto::{
-    BodyError, CloseReason, Duplex, End, Header, Instant, Outbox, Rng, ViolationKind,
-};
+use scamp_proto::{BodyError, CloseReason, Duplex, End, Header, Instant, Outbox, ViolationKind};
 use scamp_tests::naive::packets;
 use scamp_tests::naive::semantics::{self, Own, OwnMessage};
 use scamp_tests::vectors::{MalformedCase, Recorded, Vectors, WireCase};
 use serde_json::Value;
+
+use cuts::cuts;
 
 /// W-19, HD-60: however the octets of a recorded stream are cut, the session of its receiver tells
 /// the same, and what it tells is what was recorded.
@@ -70,30 +73,6 @@ fn replay(case: &WireCase, side: Side) -> usize {
         }
     }
     cuts.len() * 2
-}
-
-/// The stream whole; in octets, or in thousands of them if it is long; and thrice at random.
-fn cuts(len: usize) -> Vec<Vec<Range<usize>>> {
-    let step = if len <= 64 << 10 { 1 } else { 1000 };
-    let even = (0..len).step_by(step);
-    let mut all = vec![
-        vec![0..len],
-        even.map(|at| at..len.min(at + step)).collect(),
-    ];
-    for seed in 0..3 {
-        let mut rng = Rng::new(seed);
-        let mut cut = Vec::new();
-        let mut at = 0;
-        while at < len {
-            // Short pieces and long ones alike.
-            let most = 1 << (rng.next_u64() % 14);
-            let next = len.min(at + 1 + (rng.next_u64() % most) as usize);
-            cut.push(at..next);
-            at = next;
-        }
-        all.push(cut);
-    }
-    all
 }
 
 /// Compares what was told with what was recorded.
